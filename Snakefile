@@ -1,0 +1,45 @@
+"""FSR: one-step rectified flow in a frozen decoder's feature space. Chapters: workflow/rules/."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from fsr.config import Params, validated
+
+min_version("9.0")
+
+
+configfile: "params.yaml"
+
+
+# One typed object instead of a nested dict: a wrong key or value stops here, in one line.
+try:
+    PARAMS = validated(Params, config, "params")
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+ROOT = Path(workflow.basedir)
+SRC = ROOT / "src/fsr"
+RESULTS = f"results/{PARAMS.experiment}"
+LOGS = f"{RESULTS}/logs"
+
+
+wildcard_constraints:
+    set=r"[A-Za-z0-9_-]+",
+    cut=r"f[1-5]",
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/latents.smk"
+include: "workflow/rules/probe.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/benchmark.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.input,
+    localrule: True

@@ -1,0 +1,85 @@
+"""The `fsr` command."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsr.config import AutoencoderTraining, Params, read_yaml, schema_text, validated
+from fsr.files import write_text
+
+app = typer.Typer(help="One-step rectified flow in a frozen decoder's feature space.", no_args_is_help=True)
+
+Mirror = Annotated[str | None, typer.Option(help="Root of a local mirror; FSR_MIRROR where not given.")]
+
+
+@app.command()
+def check(params: Annotated[list[Path], typer.Argument(help="params.yaml, then experiments merged over it.")]) -> None:
+    """Check parameter files and name every wrong key."""
+    import yaml
+
+    merged: dict = {}
+    for path in params:
+        merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    validated(Params, merged, " + ".join(map(str, params)))
+    typer.echo(f"{' + '.join(map(str, params))}: good")
+
+
+def merge(values: dict, changes: dict) -> None:
+    """Merge `changes` over `values` in place, section by section, as --configfile does."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            merge(values[key], value)
+        else:
+            values[key] = value
+
+
+@app.command()
+def schema(output: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+    """Write the JSON schema of params.yaml, for editors."""
+    write_text(output, schema_text())
+
+
+@app.command("train-autoencoder")
+def train_autoencoder(
+    config: Annotated[Path, typer.Argument(help="experiments/embedded_autoencoder.yaml, or your own.")],
+    output: Annotated[Path, typer.Argument(help="Folder for config.json and the weights.")],
+    registry: Annotated[Path, typer.Option(help="The registry of datasets.")] = Path("data/datasets.csv"),
+    mirror: Mirror = None,
+    work: Annotated[Path, typer.Option(help="Where checkpoints are kept, to go on from.")] = Path(".cache/autoencoder"),
+    device: Annotated[str, typer.Option(help="torch device")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
+) -> None:
+    """Train a small autoencoder; run again after an interruption and it goes on."""
+    from fsr.autoencoders.training import export_autoencoder
+    from fsr.autoencoders.training import train_autoencoder as train
+    from fsr.datasets import find_files, lookup, read_registry
+
+    params = read_yaml(AutoencoderTraining, config)
+    sets = [lookup(read_registry(registry), name) for name in params.data]
+    files = [file for item in sets for file in find_files(item, mirror=mirror)]
+    export_autoencoder(train(params, files, work, device=device, threads=threads), output)
+
+
+@app.command("readme")
+def readme(
+    file: Annotated[Path, typer.Argument(help="Markdown file with <!-- fsr:NAME --> markers.")],
+    name: Annotated[str, typer.Argument(help="The marker's name.")],
+    table: Annotated[Path, typer.Argument(help="Generated Markdown to put there.")],
+) -> None:
+    """Put a generated table into a Markdown file."""
+    from fsr.report.readme import replace_block
+
+    write_text(file, replace_block(file.read_text(encoding="utf-8"), name, table.read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Entry point: expected errors become one line on stderr and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (OSError, ValueError, FloatingPointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None

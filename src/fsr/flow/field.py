@@ -1,0 +1,187 @@
+"""The vector field v_theta(f_t, t, f_B): a small residual network on decoder features."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fsr.autoencoders import FrozenAutoencoder, weights_sha256
+from fsr.config import Params
+from fsr.flow.stats import FeatureStatistics
+
+GROUPS = 8
+GATE_BIAS = -1.0
+TIME_SCALE = 1000.0  # sinusoids are made for steps up to 1000; t is in [0, 1]
+
+
+@dataclass(frozen=True)
+class FieldOutput:
+    """velocity is v_eff, gate included; gate is in (0, 1), (B, 1 or C, H, W), or None where there is no gate."""
+
+    velocity: Tensor
+    gate: Tensor | None
+
+
+class _Block(nn.Module):
+    """Residual block, shifted and scaled by the time embedding; its last convolution starts at zero."""
+
+    def __init__(self, hidden: int, embedding: int) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(GROUPS, hidden)
+        self.time = nn.Linear(embedding, 2 * hidden)
+
+    def modulated(self, y: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.time(embedding)[..., None, None].chunk(2, dim=1)
+        return F.silu(self.norm_in(y) * (1 + 0.1 * scale) + 0.1 * shift)
+
+
+class DepthwiseBlock(_Block):
+    """The prototype's block: depthwise 3x3, pointwise to twice the width, GLU, norm, SiLU, pointwise from zero."""
+
+    def __init__(self, hidden: int, embedding: int) -> None:
+        super().__init__(hidden, embedding)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.expand = nn.Conv2d(hidden, 2 * hidden, 1)
+        self.norm_out = nn.GroupNorm(GROUPS, hidden)
+        self.out = nn.Conv2d(hidden, hidden, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        y = F.glu(self.expand(self.depthwise(self.modulated(x, embedding))), dim=1)
+        return x + self.out(F.silu(self.norm_out(y)))
+
+
+class ResidualBlock(_Block):
+    """Two plain 3x3 convolutions, the second from zero."""
+
+    def __init__(self, hidden: int, embedding: int) -> None:
+        super().__init__(hidden, embedding)
+        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.norm_out = nn.GroupNorm(GROUPS, hidden)
+        self.out = nn.Conv2d(hidden, hidden, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return x + self.out(F.silu(self.norm_out(self.conv(self.modulated(x, embedding)))))
+
+
+BLOCKS = {"depthwise": DepthwiseBlock, "residual": ResidualBlock}
+
+
+class VectorField(ModelMixin, ConfigMixin):
+    """Velocity of normalised features (B, C, H, W); H and W are multiples of `patch`.
+
+    It starts at zero velocity, that is, at feature bicubic. The statistics that define normalised coordinates are its
+    buffers, so that a saved field is complete.
+
+    Args:
+        channels: C of the cut's features.
+        cut, scale, autoencoder: what it was trained for; `autoencoder` is the SHA-256 of the frozen weights.
+        patch: the network works on patches of patch x patch feature pixels, as channels of a coarser grid.
+        gate: "none", or a learned mask in (0, 1) on the velocity: one for all channels ("scalar"), or one each
+            ("channel").
+
+    Raises:
+        ValueError: unknown block or gate.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: int,
+        cut: str,
+        scale: int,
+        autoencoder: str,
+        hidden: int,
+        blocks: int,
+        block: str,
+        patch: int,
+        gate: str,
+    ) -> None:
+        super().__init__()
+        if block not in BLOCKS:
+            raise ValueError(f"block {block!r} is unknown; choose one of {', '.join(BLOCKS)}")
+        gates = {"none": 0, "scalar": 1, "channel": channels}
+        if gate not in gates:
+            raise ValueError(f"gate {gate!r} is unknown; choose one of {', '.join(gates)}")
+        embedding = 4 * hidden
+        self.in_proj = nn.Conv2d(2 * channels * patch**2, hidden, 3, padding=1)
+        self.time_sinusoids = Timesteps(hidden, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(hidden, embedding)
+        self.body = nn.ModuleList(BLOCKS[block](hidden, embedding) for _ in range(blocks))
+        self.norm_out = nn.GroupNorm(GROUPS, hidden)
+        self.out_velocity = nn.Conv2d(hidden, channels * patch**2, 3, padding=1)
+        nn.init.zeros_(self.out_velocity.weight)
+        nn.init.zeros_(self.out_velocity.bias)
+        self.out_gate = nn.Conv2d(hidden, gates[gate] * patch**2, 3, padding=1) if gates[gate] else None
+        if self.out_gate is not None:
+            nn.init.constant_(self.out_gate.bias, GATE_BIAS)
+        self.register_buffer("feature_mean", torch.zeros(channels))
+        self.register_buffer("feature_std", torch.ones(channels))
+        self.checkpoint_blocks = False
+
+    def set_statistics(self, statistics: FeatureStatistics) -> None:
+        """Take over the coordinates; a constant channel keeps its scale."""
+        self.feature_mean.copy_(statistics.mean)
+        self.feature_std.copy_(torch.where(statistics.std > 0, statistics.std, torch.ones_like(statistics.std)))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Features to normalised coordinates, float32."""
+        return (features.float() - self.feature_mean.view(1, -1, 1, 1)) / self.feature_std.view(1, -1, 1, 1)
+
+    def denormalise(self, f: Tensor) -> Tensor:
+        """Normalised coordinates back to features, float32."""
+        return f.float() * self.feature_std.view(1, -1, 1, 1) + self.feature_mean.view(1, -1, 1, 1)
+
+    def forward(self, f_t: Tensor, t: Tensor, f_B: Tensor) -> FieldOutput:
+        """v_eff at f_t, time t (B,) in [0, 1], conditioned on f_B; all in normalised coordinates."""
+        patch = self.config.patch
+        embedding = self.time_embedding(self.time_sinusoids(t * TIME_SCALE).to(f_t.dtype))
+        x = self.in_proj(F.pixel_unshuffle(torch.cat([f_t, f_B], dim=1), patch))
+        for block in self.body:
+            if self.checkpoint_blocks and self.training:
+                x = checkpoint(block, x, embedding, use_reentrant=False)
+            else:
+                x = block(x, embedding)
+        x = F.silu(self.norm_out(x))
+        velocity = F.pixel_shuffle(self.out_velocity(x), patch)
+        if self.out_gate is None:
+            return FieldOutput(velocity, None)
+        gate = torch.sigmoid(F.pixel_shuffle(self.out_gate(x), patch))
+        return FieldOutput(gate * velocity, gate)
+
+
+def build_field(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> VectorField:
+    """The untrained field of `train.field`'s size for a cut, seeded.
+
+    Raises:
+        ValueError: the decoder has no such cut.
+    """
+    torch.manual_seed(params.seed)
+    size = params.latents.crop_size
+    channels, _, _ = autoencoder.feature_shape(cut, size, size)
+    return VectorField(channels, cut, params.scale, weights_sha256(autoencoder), **params.train.field.model_dump())
+
+
+def load_field(folder: Path | str, autoencoder: FrozenAutoencoder) -> VectorField:
+    """A saved field in eval mode, on the autoencoder's device.
+
+    Raises:
+        FileNotFoundError: no field in `folder`.
+        ValueError: it was trained for other frozen weights.
+    """
+    try:
+        field = VectorField.from_pretrained(folder)
+    except OSError as error:
+        raise FileNotFoundError(f"no trained field in {folder}; it must hold config.json and safetensors") from error
+    if field.config.autoencoder != weights_sha256(autoencoder):
+        raise ValueError(f"the field in {folder} was trained for another autoencoder; load that one, or train again")
+    return field.to(autoencoder.device, memory_format=torch.channels_last).eval()

@@ -1,0 +1,119 @@
+"""Reading, writing, cropping and resizing images.
+
+Images are float32 in [0, 1], shaped (B, 3, H, W), at every boundary of the project.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from fsr.files import write_atomically
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+def list_images(folder: Path | str) -> list[Path]:
+    """Image files directly inside `folder`, by name.
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no image.
+    """
+    folder = Path(folder)
+    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise FileNotFoundError(f"no images in {folder}; expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def read_image(path: Path | str) -> Tensor:
+    """One image as (1, 3, H, W) in [0, 1]: EXIF-transposed, grey repeated to RGB, alpha composited on white.
+
+    16-bit grey keeps its precision; 16-bit colour is read at 8 bits (a limit of Pillow).
+
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        ValueError: the file is not an image, or is truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"image {path} is missing; put it back or remake its dataset")
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image that can be read; replace or remove it") from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}); fetch it again or remove it") from error
+    return torch.from_numpy(_as_rgb(image)).permute(2, 0, 1)[None].contiguous()
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1]."""
+    if image.mode.startswith("I"):  # 16-bit grey
+        grey = np.asarray(image, dtype=np.float32) / 65535
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "A" in image.getbands() or "transparency" in image.info:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, "white")
+        image = Image.alpha_composite(white, colour)
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def write_image(path: Path | str, image: Tensor) -> Path:
+    """Write (1, 3, H, W) or (3, H, W) in [0, 1] as an 8-bit file, atomically; the suffix chooses the format."""
+    pixels = to_bytes(image.reshape(image.shape[-3:])).permute(1, 2, 0).cpu().numpy()
+    return write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[0, 1] floats, clamped and rounded to uint8."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def quantise(images: Tensor) -> Tensor:
+    """Clamp and round to the 256 levels a saved 8-bit file would hold; still float32 in [0, 1]."""
+    return to_bytes(images).float() / 255
+
+
+def centre_crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """The largest centred crop whose sides are multiples of `multiple`.
+
+    Raises:
+        ValueError: the image is smaller than one multiple.
+    """
+    height, width = images.shape[-2:]
+    new_height, new_width = height // multiple * multiple, width // multiple * multiple
+    if not new_height or not new_width:
+        raise ValueError(
+            f"an image of {width}x{height} pixels is smaller than {multiple}x{multiple}, the least this scale and "
+            "autoencoder can take; remove it from the dataset"
+        )
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return images[..., top : top + new_height, left : left + new_width]
+
+
+def shrink(images: Tensor, scale: int) -> Tensor:
+    """Low-resolution images: antialiased bicubic (a = -0.5, as MATLAB's imresize and Pillow), rounded to 8 bits.
+
+    Sides must be multiples of `scale`. Source: docs/protocol.md, `strict`.
+    """
+    height, width = images.shape[-2:]
+    size = (height // scale, width // scale)
+    return quantise(F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True))
+
+
+def enlarge(images: Tensor, scale: int) -> Tensor:
+    """Pixels enlarged with the a = -0.5 bicubic kernel, not rounded."""
+    height, width = images.shape[-2:]
+    size = (height * scale, width * scale)
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)
+
+
+def enlarge_features(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Latents or decoder features enlarged to `size` (H, W): torch's bicubic, a = -0.75, no antialiasing (method)."""
+    return F.interpolate(features, size=size, mode="bicubic", align_corners=False)

@@ -1,0 +1,144 @@
+"""The report's page: one HTML file that carries its pictures and asks the network for nothing."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from fsr.report.names import BASE, FSR, ROWS
+from fsr.report.pictures import Gallery
+from fsr.report.sheets import BENCHMARK_LEGEND, DIFFERENCES_LEGEND, PROBE_LEGEND, Sheet, Sheets, number
+from fsr.report.style import DPI
+
+PIXELS, CHART = 1.0, DPI / 96  # densities: pixel for pixel, and the size at which a chart's letters are the page's
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG with its alternative text, its caption, and the pixels it holds per CSS pixel."""
+
+    path: Path
+    alt: str
+    caption: str
+    density: float = CHART
+
+    @property
+    def width(self) -> int:
+        """Width on the page in CSS pixels, where there is room."""
+        with Image.open(self.path) as picture:
+            return round(picture.width / self.density)
+
+
+@dataclass(frozen=True)
+class Slider:
+    """One test image to compare rows on. `pictures` is {row: id of its data URI in the page}."""
+
+    set: str
+    image: str
+    width: int
+    height: int
+    verdict: str
+    warning: str
+    pictures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands on the page, in its order."""
+
+    experiment: str
+    scale: int
+    cut: str
+    cut_note: str
+    cost: str
+    sheets: Sheets
+    probe_runtime: Sheet
+    figures: dict[str, Figure]
+    zooms: Figure
+    contact_sheets: Sequence[Figure]
+    gallery: Gallery
+    images: pd.DataFrame  # shown images: set, image, base, fsr, gain, as `pictures.shown` orders them
+    total_images: int
+
+
+class PictureStore:
+    """Data URIs of pictures, each held once however many rows have those bytes."""
+
+    def __init__(self) -> None:
+        self.uris: dict[str, str] = {}
+
+    def add(self, path: Path) -> str:
+        """The id of a PNG's data URI.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+        """
+        uri = data_uri(path)
+        name = f"picture-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+        self.uris[name] = uri
+        return name
+
+
+def data_uri(path: Path) -> str:
+    """A PNG as a data URI.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"picture {path} is missing; benchmark again, or take its row out of report.gallery")
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def render_page(content: Content) -> str:
+    """The page as HTML text.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+    """
+    environment = Environment(
+        loader=PackageLoader("fsr.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    store = PictureStore()
+    sliders = {
+        name: [_slider(content, store, place) for place in part.itertuples()]
+        for name, part in content.images.groupby("set", sort=False)
+    }
+    return environment.get_template("index.html.j2").render(
+        content=content,
+        sliders=sliders,
+        legends={"benchmark": BENCHMARK_LEGEND, "differences": DIFFERENCES_LEGEND, "probe": PROBE_LEGEND},
+        options={row: ROWS[row].label for row in content.gallery.rows},
+        uris=store.uris,
+        left=BASE,
+        right=FSR,
+    )
+
+
+def _slider(content: Content, store: PictureStore, place: Any) -> Slider:
+    gallery = content.gallery
+    with Image.open(gallery.path(place.set, FSR, place.image)) as picture:
+        width, height = picture.size
+    pictures = {row: store.add(gallery.path(place.set, row, place.image)) for row in gallery.rows}
+    gain, base, fsr = number(place.gain, 2, signed=True), number(place.base, 2), number(place.fsr, 2)
+    least = content.images.loc[content.images["set"] == place.set, "gain"].min()
+    return Slider(
+        place.set,
+        place.image,
+        width,
+        height,
+        f"FSR {gain} dB over feature bicubic ({base} → {fsr} dB)",
+        "FSR is worse here" if place.gain < 0 else "least gain of the set" if place.gain == least else "",
+        pictures,
+    )

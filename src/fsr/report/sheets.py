@@ -1,0 +1,180 @@
+"""Tables for readers: what a cell says, why it is empty, and the same sheet as Markdown (or, by the page, as HTML)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fsr.report.names import BASELINES, METRICS, ROWS, TARGETS, TERMS
+
+EMPTY, INFINITE = "–", "∞"
+WITH_INTERVAL = ("psnr",)
+BENCHMARK_LEGEND = (
+    "Means over images; brackets hold 95 % bootstrap intervals over images, which are too narrow where images are few. "
+    "Bold: the best method, where the paired interval of its difference to the runner-up excludes zero. The VAE round "
+    "trip is the ceiling of whatever renders through this autoencoder; Euler, Heun and stochastic rows are diagnostics."
+)
+DIFFERENCES_LEGEND = (
+    "Mean PSNR of a row minus that of a baseline, paired by image, with 95 % bootstrap intervals; 'higher on' counts "
+    "the images where the row has the higher PSNR."
+)
+PROBE_LEGEND = "Score with its 95 % bootstrap interval over crops, and its dimensionless terms before weighting."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees: a text, its interval, and the reason one of them is missing, which becomes a footnote."""
+
+    text: str
+    interval: str = ""
+    bold: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A captioned table; the first cell of each row is its heading."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """The distinct reasons, in the order their footnotes are numbered from 1."""
+        return list(dict.fromkeys(cell.reason for cells in self.rows for cell in cells if cell.reason))
+
+    def note(self, cell: Cell) -> int | None:
+        """The number of the cell's footnote."""
+        return self.notes.index(cell.reason) + 1 if cell.reason else None
+
+    def markdown(self) -> str:
+        """The caption, the table and its footnotes."""
+        rule = [":---", *["---:"] * (len(self.columns) - 1)]
+        lines = [self.columns, rule, *([self._markdown(cell) for cell in cells] for cells in self.rows)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "  \n".join(f"<sup>{number}</sup> {note}" for number, note in enumerate(self.notes, start=1))
+        return "\n\n".join(part for part in (f"**{self.caption}**", table, notes) if part) + "\n"
+
+    def _markdown(self, cell: Cell) -> str:
+        text = cell.text.replace("|", r"\|")
+        text = f"**{text}**" if cell.bold else text
+        note = f"<sup>{self.note(cell)}</sup>" if cell.reason else ""
+        return f"{text}{note} {cell.interval}".strip()
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """The sheets of one report."""
+
+    benchmark: list[Sheet]
+    differences: list[Sheet]
+    probe: Sheet
+
+
+def markdown(sheets: list[Sheet], legend: str) -> str:
+    """Sheets below a line that says how to read them."""
+    return "\n".join([f"{legend}\n", *(sheet.markdown() for sheet in sheets)])
+
+
+def number(value: float, decimals: int, signed: bool = False) -> str:
+    """A rounded number with a proper minus sign; infinity as ∞ and NaN as a dash."""
+    if np.isnan(value):
+        return EMPTY
+    sign = "−" if value < 0 else "+" if signed and value > 0 else ""
+    return sign + (INFINITE if np.isinf(value) else f"{abs(value):.{decimals}f}")
+
+
+def interval(low: float, high: float, decimals: int, signed: bool = False) -> str:
+    """[low, high], or nothing where there is no interval."""
+    return "" if np.isnan(low) else f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
+
+
+def benchmark_sheets(summary: pd.DataFrame) -> list[Sheet]:
+    """One sheet per target and set: rows are upscalers, columns the metrics measured against that target."""
+    return [_benchmark_sheet(part) for part in _by_target_and_set(summary)]
+
+
+def _benchmark_sheet(part: pd.DataFrame) -> Sheet:
+    metrics = [metric for metric in METRICS if metric in set(part["metric"])]
+    lines = part.set_index(["upscaler", "metric"])
+    rows = [
+        (Cell(ROWS[upscaler].label), *(_mean_cell(lines.loc[(upscaler, metric)], metric) for metric in metrics))
+        for upscaler in part["upscaler"].unique()
+    ]
+    columns = ("upscaler", *(METRICS[metric].label for metric in metrics))
+    return Sheet(caption("Means over images", part), columns, tuple(rows))
+
+
+def _mean_cell(line: pd.Series, metric: str) -> Cell:
+    decimals, shown = METRICS[metric].decimals, metric in WITH_INTERVAL
+    return Cell(
+        number(line["mean"], decimals),
+        interval(line["low"], line["high"], decimals) if shown else "",
+        bool(line["best"]),
+        line["reason"] if shown or np.isnan(line["mean"]) else "",
+    )
+
+
+def difference_sheets(frame: pd.DataFrame) -> list[Sheet]:
+    """One sheet per target and set: PSNR differences to both baselines, with intervals and wins."""
+    return [_difference_sheet(part) for part in _by_target_and_set(frame)]
+
+
+def _difference_sheet(part: pd.DataFrame) -> Sheet:
+    lines = part.set_index(["upscaler", "baseline"])
+    rows = []
+    for upscaler in part["upscaler"].unique():
+        cells = [_difference_cells(lines, upscaler, baseline) for baseline in BASELINES]
+        rows.append((Cell(ROWS[upscaler].label), *(cell for pair in cells for cell in pair)))
+    columns = [(f"minus {ROWS[baseline].label} (dB)", "higher on") for baseline in BASELINES]
+    columns = ("upscaler", *(name for pair in columns for name in pair))
+    return Sheet(caption("PSNR differences paired by image", part), columns, tuple(rows))
+
+
+def _difference_cells(lines: pd.DataFrame, upscaler: str, baseline: str) -> tuple[Cell, Cell]:
+    if upscaler == baseline:
+        itself = Cell(EMPTY, reason="the baseline itself")
+        return itself, itself
+    line = lines.loc[(upscaler, baseline)]
+    difference = Cell(
+        number(line["difference"], 2, signed=True),
+        interval(line["low"], line["high"], 2, signed=True),
+        reason=line["reason"],
+    )
+    return difference, Cell(f"{line['wins']}/{line['images']}")
+
+
+def probe_sheet(probe: pd.DataFrame) -> Sheet:
+    """The probe's cuts: score with interval, the terms it is made of (dimensionless), and what became of each cut."""
+    rows = [_probe_cells(line) for _, line in probe.iterrows()]
+    columns = ("cut", "stage", "score", *(term.label for term in TERMS), "crops", "status")
+    return Sheet("Cut probe over training crops; bold: the selected cut", columns, tuple(rows))
+
+
+def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
+    selected, reason = bool(line["selected"]), line["reason"]
+    score = Cell(
+        number(line["score"], 3),
+        interval(line["score_low"], line["score_high"], 3),
+        selected,
+        reason if np.isnan(line["score"]) else "",
+    )
+    terms = [Cell(number(line[term.column], 3), reason=reason if np.isnan(line[term.column]) else "") for term in TERMS]
+    status = Cell("selected" if selected else line["status"])
+    return Cell(line["cut"], bold=selected), Cell(line["stage"]), score, *terms, Cell(str(line["crops"])), status
+
+
+def caption(what: str, part: pd.DataFrame) -> str:
+    """What a sheet of one target and set shows, and under which protocol."""
+    first = part.iloc[0]
+    images = f"{first['images']} image{'s' if first['images'] > 1 else ''}"
+    return f"{what}: {first['set']}, {images}; protocol {first['protocol']}, target {TARGETS[first['target']]}"
+
+
+def _by_target_and_set(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Parts of one target and set, the primary target first."""
+    for target in TARGETS:
+        for _, part in frame[frame["target"] == target].groupby("set", sort=False):
+            yield part

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from fsr.flow.field import VectorField, build_field, load_field
+from fsr.flow.stats import FeatureStatistics
+
+SIZES = [
+    {"block": block, "patch": patch, "gate": gate}
+    for block in ("depthwise", "residual")
+    for patch in (1, 2)
+    for gate in ("none", "scalar", "channel")
+]
+
+
+def field(**changes) -> VectorField:
+    torch.manual_seed(0)
+    size = {"hidden": 16, "blocks": 2, "block": "residual", "patch": 1, "gate": "scalar"} | changes
+    return VectorField(channels=6, cut="f3", scale=2, autoencoder="none", **size)
+
+
+def awake(**changes) -> VectorField:
+    """A field whose zero-initialised layers are not zero any more."""
+    model = field(**changes)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_untrained_field_does_not_move(size):
+    f_t, f_B, t = torch.randn(2, 6, 8, 4), torch.randn(2, 6, 8, 4), torch.rand(2)
+    output = field(**size)(f_t, t, f_B)
+    assert output.velocity.shape == f_t.shape
+    assert output.velocity.abs().max() == 0
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_it_depends_on_all_it_is_given(size):
+    model, f_t, f_B, t = awake(**size), torch.randn(1, 6, 8, 4), torch.randn(1, 6, 8, 4), torch.tensor([0.2])
+    velocity = model(f_t, t, f_B).velocity
+    for other in ((f_t + 1, t, f_B), (f_t, t + 0.5, f_B), (f_t, t, f_B + 1)):
+        assert not torch.allclose(velocity, model(*other).velocity)
+
+
+@pytest.mark.parametrize(("gate", "channels"), [("scalar", 1), ("channel", 6)])
+def test_the_gate_starts_at_its_bias_and_multiplies_the_velocity(gate, channels):
+    model = field(gate=gate)
+    torch.nn.init.zeros_(model.out_gate.weight)
+    torch.nn.init.ones_(model.out_velocity.bias)
+    output = model(torch.randn(1, 6, 4, 4), torch.zeros(1), torch.randn(1, 6, 4, 4))
+    opening = torch.sigmoid(torch.tensor(-1.0))
+    assert output.gate.shape == (1, channels, 4, 4)
+    assert torch.allclose(output.gate, opening.expand_as(output.gate))
+    assert torch.allclose(output.velocity, opening.expand(1, 6, 4, 4))
+
+
+def test_recomputing_blocks_changes_no_gradient():
+    gradients = []
+    for recompute in (False, True):
+        model = awake()
+        model.checkpoint_blocks = recompute
+        model(torch.ones(1, 6, 4, 4), torch.zeros(1), torch.ones(1, 6, 4, 4)).velocity.square().sum().backward()
+        gradients.append(model.in_proj.weight.grad)
+    assert torch.equal(*gradients)
+
+
+def test_normalising_is_undone_and_a_constant_channel_is_harmless():
+    model = field()
+    model.set_statistics(FeatureStatistics(torch.arange(6.0), torch.tensor([0.0, 1, 2, 3, 4, 5])))
+    features = torch.randn(2, 6, 4, 4)
+    assert torch.isfinite(model.normalise(features)).all()
+    assert torch.allclose(model.denormalise(model.normalise(features)), features, atol=1e-5)
+
+
+def test_a_saved_field_is_the_same_field(tmp_path, params, autoencoder):
+    saved = build_field(params, "f3", autoencoder)
+    saved.set_statistics(FeatureStatistics(torch.arange(16.0), torch.ones(16)))
+    saved.save_pretrained(tmp_path)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".safetensors"}
+    loaded = load_field(tmp_path, autoencoder)
+    assert loaded.config.cut == "f3"
+    assert all(torch.equal(a, loaded.state_dict()[name]) for name, a in saved.state_dict().items())
+
+
+def test_a_field_for_other_weights_is_refused(tmp_path, params, autoencoder):
+    field().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="trained for another autoencoder"):
+        load_field(tmp_path, autoencoder)
+    with pytest.raises(FileNotFoundError, match="no trained field"):
+        load_field(tmp_path / "nothing", autoencoder)
+
+
+@pytest.mark.parametrize("wrong", [{"block": "dense"}, {"gate": "open"}])
+def test_unknown_choices_list_the_known_ones(wrong):
+    with pytest.raises(ValueError, match="choose one of"):
+        field(**wrong)

@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fsr.report import tables
+from fsr.report.figures import draw_probe, draw_psnr, draw_training
+from fsr.report.mosaics import draw_contact_sheet, draw_zooms
+from fsr.report.pictures import Gallery, Window, shown
+from fsr.report.style import drawing
+
+
+def inked(path) -> float:
+    """Share of pixels that are not white."""
+    with Image.open(path) as picture:
+        return float((np.asarray(picture.convert("RGB")) < 250).any(axis=2).mean())
+
+
+@pytest.fixture(scope="module")
+def cells(results):
+    return tables.read_cells(results.benchmarks)
+
+
+def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, facts):
+    summary, probe, log = tables.summarise(cells, 50, 0), pd.read_csv(results.probe), pd.read_csv(results.train_log)
+    gallery, images = Gallery(results.pictures, facts.gallery, facts.scale), shown(tables.gains(cells))
+    window = Window("SetB", "fox", 16, 32, 16, -0.1)
+    draw = {
+        "psnr": lambda path: draw_psnr(path, summary),
+        "training": lambda path: draw_training(path, log),
+        "probe": lambda path: draw_probe(path, probe, params.probe.weights),
+        "contact": lambda path: draw_contact_sheet(path, gallery, images),
+        "zooms": lambda path: draw_zooms(path, gallery, [window], [window]),
+    }
+    for name, write in draw.items():
+        write(tmp_path / f"{name}.png")
+        first = (tmp_path / f"{name}.png").read_bytes()
+        write(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes() == first, name
+        assert b"Matplotlib" not in first, name
+        assert inked(tmp_path / f"{name}.png") > 0.01, name
+
+
+def test_psnr_of_a_row_moves_its_dot(cells, tmp_path):
+    summary = tables.summarise(cells, 50, 0)
+    draw_psnr(tmp_path / "a.png", summary)
+    moved = summary.copy()
+    moved.loc[(moved["upscaler"] == "fsr") & (moved["metric"] == "psnr"), "mean"] += 1
+    draw_psnr(tmp_path / "b.png", moved)
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+def test_the_probe_is_drawn_without_terms_where_the_score_is_not_their_sum(params, results, tmp_path):
+    probe = pd.read_csv(results.probe)
+    draw_probe(tmp_path / "with.png", probe, params.probe.weights)
+    draw_probe(tmp_path / "without.png", probe, None)
+    assert inked(tmp_path / "without.png") < inked(tmp_path / "with.png")
+
+
+def test_a_probe_that_failed_everywhere_is_still_drawn(params, results, tmp_path):
+    failed = pd.read_csv(results.probe)[2:]
+    draw_probe(tmp_path / "failed.png", failed, params.probe.weights)
+    assert inked(tmp_path / "failed.png") > 0.005
+
+
+def test_a_log_without_validation_is_drawn(tmp_path):
+    log = pd.DataFrame({"step": [1, 2, 3], "lr": 1e-3, "loss": [1.0, 0.5, 0.2], "validation_psnr": math.nan})
+    draw_training(tmp_path / "log.png", log)
+    assert inked(tmp_path / "log.png") > 0.005
+
+
+def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), drawing(path, 1, 1):
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_picture_is_named(results, cells, tmp_path, facts):
+    gallery = Gallery(results.pictures, ("fsr", "latent_bicubic"), facts.scale)
+    with pytest.raises(FileNotFoundError, match="latent_bicubic"):
+        draw_contact_sheet(tmp_path / "sheet.png", gallery, tables.gains(cells))

@@ -1,0 +1,201 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from fsr.report import build_report
+from fsr.report.page import PictureStore
+
+VOID = {"img", "input", "meta", "link", "br"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, and whether they nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page_path(params, results, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    build_report(params, results, folder)
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def text(page_path):
+    return page_path.read_text(encoding="utf-8")
+
+
+def test_the_page_nests_and_names_its_language(text):
+    page = Page(text)
+    assert page.open == []
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_every_picture_stands_in_the_page_once(text, facts):
+    uris = re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+", text)
+    assert len(uris) == len(set(uris))
+    page = Page(text)
+    ids = [image["id"] for image in page.all("img") if "id" in image]
+    assert len(ids) == len(set(ids))
+    for slider in (each for each in page.all("div") if each.get("class") == "slider"):
+        pictures = json.loads(slider["data-pictures"])
+        assert set(pictures) == set(facts.gallery)
+        assert set(pictures.values()) <= set(ids)
+
+
+def test_equal_pictures_are_held_once(tmp_path):
+    for name, content in {"a": b"one", "b": b"one", "c": b"two"}.items():
+        (tmp_path / name).write_bytes(content)
+    store = PictureStore()
+    a, b, c = (store.add(tmp_path / name) for name in "abc")
+    assert a == b != c
+    assert len(store.uris) == 2
+
+
+def test_nothing_is_asked_of_the_network(text):
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+    assert not re.search(r"https?://|url\(|@import|//[a-z]", without_pictures)
+    assert "default-src 'none'" in text
+
+
+def test_tables_and_pictures_have_captions_and_headings(text, facts):
+    page = Page(text)
+    assert len(page.all("caption")) == len(page.all("table")) == 4 + 4 + 2
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    outside_sliders = [image for image in page.all("img") if "id" not in image and "class" not in image]
+    assert all(image["alt"] for image in outside_sliders)
+    labels = [field["aria-label"] for field in page.all("input")]
+    assert len(set(labels)) == sum(map(len, facts.sets.values()))
+
+
+def test_images_stand_by_gain_and_the_failure_is_named(text, facts):
+    order = [slider["data-image"] for slider in Page(text).all("div") if slider.get("class") == "slider"]
+    assert set(order[:3]) == set(facts.sets["SetA"])
+    assert order[-1] == facts.loses_on[1]
+    assert text.count("FSR is worse here") == 1
+
+
+def test_a_gallery_without_the_compared_rows_is_refused(params, results, tmp_path):
+    report = params.report.model_copy(update={"gallery": ["bicubic", "fsr"]})
+    with pytest.raises(ValueError, match="add feature_bicubic to report.gallery"):
+        build_report(params.model_copy(update={"report": report}), results, tmp_path)
+
+
+def test_names_are_escaped(params, results, tmp_path):
+    build_report(params.model_copy(update={"experiment": "<script>alert(1)</script>"}), results, tmp_path)
+    assert "<script>alert" not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromedriver are not installed; the page is not tried in a browser")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-component-update",
+             "disable-background-networking", "disable-sync", "window-size=1280,900",
+             f"user-data-dir={tmp_path_factory.mktemp('chromium')}")  # fmt: skip
+    for flag in flags:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def slider(browser, page_path):
+    """The page, loaded, and its first slider with all pictures decoded."""
+    browser.get(page_path.as_uri())
+    slider = browser.find_element("css selector", ".slider")
+    settle(browser)
+    return slider
+
+
+def settle(browser):
+    """Wait until every picture of the sliders is decoded."""
+    browser.execute_async_script(
+        "const done = arguments[0];"
+        "Promise.all([...document.querySelectorAll('.slider img')].map((image) => image.decode())).then(() => done());"
+    )
+
+
+def clip(browser, slider) -> str:
+    right = slider.find_element("css selector", "img.right")
+    return browser.execute_script("return getComputedStyle(arguments[0]).clipPath", right)
+
+
+def test_keys_move_the_split(browser, slider):
+    keys = pytest.importorskip("selenium.webdriver").Keys
+    handle = slider.find_element("css selector", "input")
+    middle, before = clip(browser, slider), slider.screenshot_as_png
+    handle.send_keys(keys.ARROW_RIGHT)
+    assert handle.get_attribute("value") == "51"
+    assert clip(browser, slider) == middle.replace("50%", "51%") != middle
+    handle.send_keys(keys.HOME)
+    assert "0px 0px 0px 0%" in clip(browser, slider) or clip(browser, slider) == "inset(0px)"
+    at_start = slider.screenshot_as_png
+    handle.send_keys(keys.END)
+    assert "100%" in clip(browser, slider)
+    assert len({before, at_start, slider.screenshot_as_png}) == 3
+
+
+def test_the_focused_slider_is_outlined(browser, slider):
+    keys = pytest.importorskip("selenium.webdriver").Keys
+    outline = "return getComputedStyle(arguments[0]).outlineStyle"
+    assert browser.execute_script(outline, slider) == "none"
+    slider.find_element("css selector", "input").send_keys(keys.ARROW_LEFT)
+    assert browser.execute_script(outline, slider) == "solid"
+
+
+def test_a_choice_changes_picture_label_and_description(browser, slider):
+    select = pytest.importorskip("selenium.webdriver.support.ui").Select
+    left, before = slider.find_element("css selector", "img.left"), slider.screenshot_as_png
+    source = left.get_attribute("src")
+    select(browser.find_element("id", "left")).select_by_value("lr")
+    settle(browser)
+    assert left.get_attribute("src") != source
+    assert slider.screenshot_as_png != before
+    assert slider.find_element("css selector", ".tag.left").text == "low resolution"
+    assert "low resolution on the left" in slider.find_element("css selector", "input").get_attribute("aria-label")
+    assert browser.execute_script("return getComputedStyle(arguments[0]).imageRendering", left) == "pixelated"
+
+
+def test_the_page_loads_alone_and_without_a_complaint(browser, slider):
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    own = [each["request"]["url"] for each in requests if each["documentURL"].startswith("file:")]
+    assert own and {url.partition(":")[0] for url in own} == {"file", "data"}
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_nothing_runs_off_the_side(browser, slider, width):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        inside, outside = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert inside <= outside

@@ -1,0 +1,49 @@
+"""Report: tables, figures and the page."""
+
+REPORT = f"{RESULTS}/report"
+
+
+rule build_report:
+    input:
+        benchmarks=expand(rules.benchmark_set.output.table, set=PARAMS.data.test),
+        probe=rules.select_cut.output.table,
+        probe_runtime=rules.select_cut.output.runtime,
+        probe_grid=rules.select_cut.output.grid,
+        selected_cut=rules.select_cut.output.selection,
+        train_log=rules.train_field.output.log,
+        train_grid=rules.train_field.output.grid,
+        train_runtime=rules.train_field.output.runtime,
+        templates=from_here(*sorted((SRC / "report/templates").iterdir())),
+        code=code("report"),
+    output:
+        page=f"{REPORT}/index.html",
+        tables=expand(REPORT + "/tables/{name}.csv", name=["benchmark", "differences", "per_image"]),
+        sheets=expand(REPORT + "/tables/{name}.md", name=["benchmark", "differences", "probe"]),
+        figures=report(
+            expand(REPORT + "/figures/{name}.png", name=["psnr", "training", "probe", "zooms"]),
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+        contact_sheets=report(
+            expand(REPORT + "/figures/contact_sheet_{set}.png", set=PARAMS.data.test),
+            caption="../report/contact_sheet.rst",
+            category="Figures",
+        ),
+    params:
+        **sections("experiment", "seed", "scale", "report", "benchmark"),
+        pictures=f"{BENCHMARK}/images",
+    log:
+        f"{LOGS}/build_report.log",
+    benchmark:
+        f"{LOGS}/build_report.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/report.py"
+
+
+rule report:
+    input:
+        rules.build_report.output.page,
+    localrule: True

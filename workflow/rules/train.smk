@@ -1,0 +1,37 @@
+"""Train: the vector field at the selected cut."""
+
+TRAIN = f"{RESULTS}/train"
+
+
+rule train_field:
+    input:
+        selection=rules.select_cut.output.selection,
+        latents=rules.encode.output.manifest,
+        autoencoder=autoencoder_files(),
+        code=code("train", "autoencoders"),
+    output:
+        weights=f"{TRAIN}/model/diffusion_pytorch_model.safetensors",
+        config=f"{TRAIN}/model/config.json",
+        log=f"{TRAIN}/log.csv",
+        grid=report(f"{TRAIN}/validation.png", caption="../report/validation.rst", category="Training"),
+        runtime=f"{TRAIN}/runtime.json",
+    params:
+        **sections("seed", "scale", "runtime", "vae", "train"),
+        # Where the run resumes from: outside the outputs, which are deleted when a job fails.
+        work=".cache/train",
+    log:
+        f"{LOGS}/train_field.log",
+    benchmark:
+        f"{LOGS}/train_field.benchmark.tsv"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=4000,
+        gpu=GPUS,
+    script:
+        "../scripts/train.py"
+
+
+rule train:
+    input:
+        rules.train_field.output.weights,
+    localrule: True
