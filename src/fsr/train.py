@@ -290,5 +290,6 @@ def uses(weights: Losses, names: tuple[str, ...]) -> bool:
 
 
 def make_folder(path: Path) -> Path:
+    """`path`, made where it is missing."""
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -11,19 +11,21 @@ rule benchmark_set:
         autoencoder=autoencoder_files(),
         code=code("benchmark", "autoencoders"),
     output:
-        table=BENCHMARK + "/{set}.csv",
-        images=directory(BENCHMARK + "/images/{set}"),
-    params:
-        **sections("seed", "scale", "runtime", "vae", "benchmark"),
-        gallery=PARAMS.report.gallery,
+        table=f"{BENCHMARK}/{{set}}.csv",
+        images=directory(f"{BENCHMARK}/images/{{set}}"),
     log:
-        LOGS + "/benchmark/{set}.log",
+        f"{LOGS}/benchmark/{{set}}.log",
     benchmark:
-        LOGS + "/benchmark/{set}.benchmark.tsv"
+        f"{LOGS}/benchmark/{{set}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
         mem_mb=4000,
         gpu=GPUS,
+    params:
+        **sections("seed", "scale", "runtime", "vae", "benchmark"),
+        gallery=PARAMS.report.gallery,
     script:
         "../scripts/benchmark.py"
 

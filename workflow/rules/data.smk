@@ -7,15 +7,17 @@ rule dataset:
         code=code("datasets"),
     output:
         manifest="data/raw/{set}/manifest.json",
-    params:
-        folder=lambda wildcards: PARAMS.data.folders.get(wildcards.set),
     log:
-        LOGS + "/dataset/{set}.log",
+        f"{LOGS}/dataset/{{set}}.log",
     benchmark:
-        LOGS + "/dataset/{set}.benchmark.tsv"
+        f"{LOGS}/dataset/{{set}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        folder=lambda wildcards: PARAMS.data.folders.get(wildcards.set),
     script:
         "../scripts/dataset.py"
 

@@ -8,16 +8,18 @@ rule encode:
         code=code("latents", "autoencoders"),
     output:
         manifest=f"data/latents/{PARAMS.experiment}/manifest.json",
-    params:
-        **sections("seed", "scale", "runtime", "vae", "latents"),
     log:
         f"{LOGS}/encode.log",
     benchmark:
         f"{LOGS}/encode.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
         mem_mb=4000,
         gpu=GPUS,
+    params:
+        **sections("seed", "scale", "runtime", "vae", "latents"),
     script:
         "../scripts/latents.py"
 

@@ -9,20 +9,22 @@ rule probe_cut:
         autoencoder=autoencoder_files(),
         code=code("probe", "autoencoders"),
     output:
-        report=PROBE + "/{cut}.json",
-        picture=PROBE + "/{cut}.png",
-    params:
-        **sections("seed", "scale", "runtime", "vae"),
-        crops=PARAMS.probe.crops,
-        field=config["train"]["field"],
+        report=f"{PROBE}/{{cut}}.json",
+        picture=f"{PROBE}/{{cut}}.png",
     log:
-        LOGS + "/probe/{cut}.log",
+        f"{LOGS}/probe/{{cut}}.log",
     benchmark:
-        LOGS + "/probe/{cut}.benchmark.tsv"
+        f"{LOGS}/probe/{{cut}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
         mem_mb=4000,
         gpu=GPUS,
+    params:
+        **sections("seed", "scale", "runtime", "vae"),
+        crops=PARAMS.probe.crops,
+        field=config["train"]["field"],
     script:
         "../scripts/probe.py"
 
@@ -37,15 +39,17 @@ rule select_cut:
         table=f"{PROBE}/probe.csv",
         runtime=f"{PROBE}/probe_runtime.csv",
         grid=report(f"{PROBE}/grid.png", caption="../report/probe_grid.rst", category="Probe"),
-    params:
-        **sections("seed", "probe"),
     log:
         f"{LOGS}/select_cut.log",
     benchmark:
         f"{LOGS}/select_cut.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        **sections("seed", "probe"),
     script:
         "../scripts/select_cut.py"
 

@@ -17,28 +17,30 @@ rule build_report:
         code=code("report"),
     output:
         page=f"{REPORT}/index.html",
-        tables=expand(REPORT + "/tables/{name}.csv", name=["benchmark", "differences", "per_image"]),
-        sheets=expand(REPORT + "/tables/{name}.md", name=["benchmark", "differences", "probe"]),
+        tables=expand(f"{REPORT}/tables/{{name}}.csv", name=["benchmark", "differences", "per_image"]),
+        sheets=expand(f"{REPORT}/tables/{{name}}.md", name=["benchmark", "differences", "probe"]),
         figures=report(
-            expand(REPORT + "/figures/{name}.png", name=["psnr", "training", "probe", "zooms"]),
+            expand(f"{REPORT}/figures/{{name}}.png", name=["psnr", "training", "probe", "zooms"]),
             caption="../report/figure.rst",
             category="Figures",
         ),
         contact_sheets=report(
-            expand(REPORT + "/figures/contact_sheet_{set}.png", set=PARAMS.data.test),
+            expand(f"{REPORT}/figures/contact_sheet_{{set}}.png", set=PARAMS.data.test),
             caption="../report/contact_sheet.rst",
             category="Figures",
         ),
-    params:
-        **sections("experiment", "seed", "scale", "report", "benchmark"),
-        pictures=f"{BENCHMARK}/images",
     log:
         f"{LOGS}/build_report.log",
     benchmark:
         f"{LOGS}/build_report.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        **sections("experiment", "seed", "scale", "report", "benchmark"),
+        pictures=f"{BENCHMARK}/images",
     script:
         "../scripts/report.py"
 

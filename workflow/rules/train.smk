@@ -15,18 +15,20 @@ rule train_field:
         log=f"{TRAIN}/log.csv",
         grid=report(f"{TRAIN}/validation.png", caption="../report/validation.rst", category="Training"),
         runtime=f"{TRAIN}/runtime.json",
-    params:
-        **sections("seed", "scale", "runtime", "vae", "train"),
-        # Where the run resumes from: outside the outputs, which are deleted when a job fails.
-        work=".cache/train",
     log:
         f"{LOGS}/train_field.log",
     benchmark:
         f"{LOGS}/train_field.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
         mem_mb=4000,
         gpu=GPUS,
+    params:
+        **sections("seed", "scale", "runtime", "vae", "train"),
+        # Where the run resumes from: outside the outputs, which are deleted when a job fails.
+        work=".cache/train",
     script:
         "../scripts/train.py"
 

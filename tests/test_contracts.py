@@ -1,0 +1,103 @@
+"""Rules of the house, kept by machines."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsr.config import Params, read_yaml
+from fsr.provenance import module_sources
+
+NOUNS = ("data", "latents", "probe", "train", "benchmark", "report")
+
+
+def tracked(root: Path, *patterns: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=root, capture_output=True, text=True, check=True)
+    return [root / name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_one_noun_every_place(root, noun):
+    module = {"data": "datasets"}.get(noun, noun)
+    assert (root / f"workflow/rules/{noun}.smk").is_file()
+    assert (root / f"src/fsr/{module}.py").is_file() or (root / f"src/fsr/{module}/__init__.py").is_file()
+    assert (root / f"tests/test_{module}.py").is_file() or (root / f"tests/{module}").is_dir()
+    assert noun in Params.model_fields
+    assert noun in yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert f"rule {noun}:" in (root / f"workflow/rules/{noun}.smk").read_text()
+
+
+def test_every_dvc_stage_is_a_snakemake_call_and_none_persists(root):
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == NOUNS
+    for noun, stage in stages.items():
+        assert stage["cmd"] == f"snakemake --cores 1 {noun}"
+        assert "persist" not in str(stage["outs"])
+
+
+@pytest.mark.parametrize("noun", [noun for noun in NOUNS if noun != "data"])
+def test_every_dvc_stage_names_the_first_party_code_it_runs(root, noun):
+    stage = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][noun]
+    entry = {"latents": ("latents",), "probe": ("probe", "selection")}.get(noun, (noun,))
+    covered = [root / dep for dep in stage["deps"]]
+    ubiquitous = {"__init__.py", "config.py", "files.py", "progress.py", "memory.py", "datasets.py", "latents.py",
+                  "images.py", "randomness.py"}  # fmt: skip
+    for file in module_sources(*entry):
+        assert file.name in ubiquitous or any(file == dep or dep in file.parents for dep in covered), file
+
+
+def test_the_package_knows_nothing_of_snakemake_or_dvc(root):
+    for file in (root / "src/fsr").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"snakemake", "dvc"}, file
+
+
+def test_only_the_autoencoder_package_knows_its_pixel_range_and_latent_scaling(root):
+    for file in (root / "src/fsr").rglob("*.py"):
+        if "autoencoders" not in file.parts:
+            assert not re.search(r"scaling_factor|shift_factor", file.read_text()), file
+
+
+def test_no_device_is_hard_coded_and_nothing_is_pickled(root):
+    for file in (root / "src/fsr").rglob("*.py"):
+        assert not re.search(r"\.cuda\(\)|torch\.load\(|torch\.save\(|import pickle", file.read_text()), file
+
+
+def test_files_are_short(root):
+    lengths = {file: len(file.read_text().splitlines()) for file in (root / "src/fsr").rglob("*.py")}
+    lengths |= {file: len(file.read_text().splitlines()) for file in (root / "workflow/scripts").glob("*.py")}
+    assert {file.name: n for file, n in lengths.items() if n > (28 if "scripts" in file.parts else 300)} == {}
+    assert len((root / "Snakefile").read_text().splitlines()) <= 60
+    assert all(len(file.read_text().splitlines()) <= 120 for file in (root / "workflow/rules").glob("*.smk"))
+
+
+def test_every_public_function_and_class_says_what_it_is(root):
+    missing = []
+    for file in (root / "src/fsr").rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                missing.append(f"{file.name}:{node.name}")
+    assert [name for name in missing if not name.startswith("config.py")] == []
+
+
+def test_the_repository_holds_no_data_and_only_small_weights(root):
+    images = tracked(root, "data", "*.jpg", "*.png")
+    assert all("results" in file.parts or "docs" in file.parts or file.name == "datasets.csv" for file in images)
+    weights = tracked(root, "*.safetensors", "*.pth", "*.pt", "*.ckpt")
+    assert all(file.suffix == ".safetensors" for file in weights)
+    assert sum(file.stat().st_size for file in weights) <= 20e6
+
+
+def test_the_default_experiments_rows_and_cuts_are_complete(root):
+    params = read_yaml(Params, root / "params.yaml")
+    assert params.probe.cuts == ["f1", "f2", "f3", "f4", "f5"]
+    diagnostics = {"fsr_euler2", "fsr_euler4", "fsr_heun4", "fsr_eta0.03", "fsr_eta0.05", "fsr_eta0.10"}
+    honest = {"bicubic", "decoded_bicubic", "latent_bicubic", "feature_bicubic", "vae_roundtrip"}
+    assert set(params.benchmark.upscalers) == honest | diagnostics | {"fsr"}
+    assert all(weight > 0 for weight in params.train.losses.model_dump().values()), "the full objective"

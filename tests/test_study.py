@@ -1,0 +1,160 @@
+"""The real commands, on the tiny study."""
+
+import csv
+import hashlib
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def planned(root: Path, folder: Path, *arguments: str) -> set[str]:
+    """Rules that a dry run would execute."""
+    output = snakemake(root, folder, "--dry-run", *arguments)
+    assert output.returncode == 0, output.stdout + output.stderr
+    text = (output.stdout + output.stderr).split("Job stats:")
+    lines = text[1].split("total")[0].splitlines() if len(text) > 1 else []
+    return {line.split()[0] for line in lines if len(line.split()) == 2 and line.split()[1].isdigit()} - {"all"}
+
+
+def change(folder: Path, edit) -> None:
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    edit(values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def new_study(root: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(root / "tests/tiny/params.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(root, tmp_path_factory) -> Path:
+    """The whole tiny study, run once."""
+    folder = new_study(root, tmp_path_factory.mktemp("study"))
+    output = snakemake(root, folder, "all")
+    assert output.returncode == 0, output.stdout + output.stderr
+    return folder
+
+
+@pytest.fixture
+def copied(study, tmp_path_factory) -> Path:
+    """A copy of the finished study, with its provenance, free to change; as deep, for paths to the code are relative."""
+    return Path(shutil.copytree(study, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True))
+
+
+def tables(folder: Path) -> dict[str, str]:
+    results = folder / "results/tiny"
+    files = [*results.glob("report/tables/*"), *results.glob("benchmark/*.csv"), results / "probe/probe.csv",
+             results / "train/log.csv", *results.glob("train/model/*"), *results.glob("report/figures/*"),
+             *folder.glob("data/latents/tiny/*")]  # fmt: skip
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_it_leaves_everything_a_reader_needs(study):
+    report = study / "results/tiny/report"
+    assert (report / "index.html").stat().st_size > 10_000
+    rows = list(csv.DictReader((report / "tables/benchmark.csv").open()))
+    assert {row["upscaler"] for row in rows} >= {"bicubic", "feature_bicubic", "fsr", "vae_roundtrip"}
+    logs = list((study / "results/tiny/logs").rglob("*.benchmark.tsv"))
+    assert len(logs) == 9, "each job leaves what it took"
+
+
+def test_a_second_call_has_nothing_to_do(root, study):
+    assert planned(root, study) == set()
+
+
+def test_the_same_params_give_the_same_bytes(root, study, tmp_path):
+    again = new_study(root, tmp_path / "again")
+    assert snakemake(root, again, "all").returncode == 0
+    assert tables(again) == tables(study)
+    assert len(tables(study)) > 15
+
+
+def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
+    change(copied, lambda values: values["train"].update(lr=0.002))
+    assert planned(root, copied) == {"train_field", "benchmark_set", "build_report"}
+
+
+def test_a_key_of_report_trains_nothing(root, copied):
+    change(copied, lambda values: values["report"].update(zooms=2))
+    assert planned(root, copied) == {"build_report"}
+
+
+def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
+    change(copied, lambda values: values["probe"]["weights"].update(cost=0.1))
+    assert planned(root, copied) == {"select_cut", "train_field", "benchmark_set", "build_report"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda v: v["train"].update(stepz=1), "train.stepz is not a known key; check its spelling"),
+        (lambda v: v["train"].update(steps=-5), "train.steps is -5: input should be greater than 0"),
+        (lambda v: v["train"].update(cut="f9"), "train.cut is 'f9': input should be 'best', 'f1'"),
+        (lambda v: v["vae"].update({"class": "Unknown"}), "vae.class is 'Unknown': input should be 'AutoencoderKL'"),
+    ],
+)
+def test_wrong_params_stop_before_anything_runs_in_one_line(root, tmp_path, edit, message):
+    folder = new_study(root, tmp_path)
+    change(folder, edit)
+    output = snakemake(root, folder, "all")
+    assert output.returncode != 0
+    errors = [line for line in (output.stdout + output.stderr).splitlines() if message in line]
+    assert len(errors) == 1
+    assert "Traceback" not in output.stdout + output.stderr
+    assert not (folder / "results").exists()
+
+
+def test_an_unknown_set_is_named_with_the_known_ones(root, tmp_path):
+    folder = new_study(root, tmp_path)
+    change(folder, lambda values: values["data"].update(test=["Set6"]))
+    output = snakemake(root, folder, "data")
+    assert "error in rule dataset: dataset 'Set6' is not in the registry; choose one of " in output.stderr
+    assert "Traceback" not in output.stdout + output.stderr
+
+
+def test_a_missing_image_is_named(root, copied):
+    (copied / "data/raw/EmbeddedTiny/rocket.jpg").unlink()
+    output = snakemake(root, copied, "--forcerun", "benchmark_set", "--", "benchmark")
+    assert "rocket.jpg is missing though" in output.stderr
+    assert "Traceback" not in output.stdout + output.stderr
+
+
+def test_results_that_cannot_be_written_are_named(root, tmp_path):
+    folder = new_study(root, tmp_path)
+    (folder / "data").mkdir()
+    (folder / "data/raw").write_text("a file where a folder is needed")
+    output = snakemake(root, folder, "data")
+    assert output.returncode != 0
+    assert "data/raw" in output.stderr
+
+
+def test_a_killed_job_loses_no_finished_shard(root, tmp_path):
+    """SIGKILL while encoding: the next call goes on, and ends with a whole cache."""
+    folder = new_study(root, tmp_path)
+    change(folder, lambda values: values["latents"].update(shard_size=1, crops=60, batch=1))
+    assert snakemake(root, folder, "data").returncode == 0
+    command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", "latents"]
+    shards = folder / "data/latents/tiny"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while len(list(shards.glob("train-*.safetensors"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        subprocess.run(["pkill", "-KILL", "--session", str(process.pid)], check=True)
+    finished = {file: file.stat().st_mtime_ns for file in shards.glob("train-*.safetensors")}
+    assert 3 <= len(finished) < 60
+    assert not (shards / "manifest.json").exists()
+    assert snakemake(root, folder, "--unlock").returncode == 0
+    assert snakemake(root, folder, "latents").returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    assert len(list(shards.glob("train-*.safetensors"))) == 60
