@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from fsr.config import Params, validated
+from fsr.files import check_writable
 
 min_version("9.0")
 
@@ -12,10 +13,12 @@ min_version("9.0")
 configfile: "params.yaml"
 
 
-# One typed object instead of a nested dict: a wrong key or value stops here, in one line.
+# One typed object instead of a nested dict: a wrong key or value, or a folder that cannot be written, stops here.
 try:
     PARAMS = validated(Params, config, "params")
-except ValueError as error:
+    for folder in ("data", "results"):
+        check_writable(folder)
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
 ROOT = Path(workflow.basedir)

@@ -46,8 +46,18 @@ def test_a_read_only_file_system_is_named(tmp_path):
     def refuse(temporary):
         raise OSError(30, "Read-only file system")
 
-    with pytest.raises(OSError, match="read-only; choose another output folder"):
+    with pytest.raises(OSError, match="read-only; work in another folder"):
         files.write_atomically(tmp_path / "a.txt", refuse)
+
+
+def test_a_folder_is_checked_before_anything_is_made(tmp_path, monkeypatch):
+    files.check_writable(tmp_path / "not" / "there" / "yet")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="a file stands where a folder is needed"):
+        files.check_writable(tmp_path / "file" / "results")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # what it says of a read-only mount, even to root
+    with pytest.raises(OSError, match="results: the folder is not writable; change its permissions or work in another"):
+        files.check_writable(tmp_path / "results")
 
 
 def test_csv_columns_stand_in_order_of_appearance(tmp_path):

@@ -48,7 +48,7 @@ def study(root, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(study, tmp_path_factory) -> Path:
-    """A copy of the finished study, with its provenance, free to change; as deep, for paths to the code are relative."""
+    """A copy of the finished study, free to change; as deep as it, for recorded paths to the code are relative."""
     return Path(shutil.copytree(study, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True))
 
 
@@ -132,11 +132,11 @@ def test_a_missing_image_is_named(root, copied):
 
 def test_results_that_cannot_be_written_are_named(root, tmp_path):
     folder = new_study(root, tmp_path)
-    (folder / "data").mkdir()
-    (folder / "data/raw").write_text("a file where a folder is needed")
+    (folder / "results").write_text("a file where a folder is needed")
     output = snakemake(root, folder, "data")
     assert output.returncode != 0
-    assert "data/raw" in output.stderr
+    assert "results: a file stands where a folder is needed; move it away" in output.stdout + output.stderr
+    assert "Traceback" not in output.stdout + output.stderr
 
 
 def test_a_killed_job_loses_no_finished_shard(root, tmp_path):

@@ -63,6 +63,28 @@ def train_autoencoder(
     export_autoencoder(train(params, files, work, device=device, threads=threads), output)
 
 
+@app.command("autoencoder-card")
+def autoencoder_card(
+    config: Annotated[Path, typer.Argument(help="The configuration it was trained with.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with its config.json and weights.")],
+    sets: Annotated[list[str], typer.Option("--set", help="Sets to measure the reconstruction on.")],
+    registry: Annotated[Path, typer.Option(help="The registry of datasets.")] = Path("data/datasets.csv"),
+    mirror: Mirror = None,
+) -> None:
+    """Measure what an autoencoder reconstructs and write its model card."""
+    from fsr.autoencoders import load_autoencoder
+    from fsr.autoencoders.card import measure_reconstruction, write_card
+    from fsr.config import Vae
+    from fsr.datasets import find_files, lookup, read_registry
+
+    vae = Vae(family="AutoencoderKL", path=str(folder), subfolder=None, revision=None, dtype="float32")
+    autoencoder, known = load_autoencoder(vae, "cpu"), read_registry(registry)
+    measured = [
+        measure_reconstruction(autoencoder, name, find_files(lookup(known, name), mirror=mirror)) for name in sets
+    ]
+    write_card(folder, read_yaml(AutoencoderTraining, config), autoencoder, measured)
+
+
 @app.command("readme")
 def readme(
     file: Annotated[Path, typer.Argument(help="Markdown file with <!-- fsr:NAME --> markers.")],

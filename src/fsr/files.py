@@ -39,6 +39,20 @@ def write_atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def check_writable(folder: Path | str) -> None:
+    """Pass if files can be made below `folder`, which need not exist yet.
+
+    Raises:
+        OSError: its nearest existing folder cannot be written; says what to do.
+    """
+    folder = Path(folder).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        raise _explained(OSError(errno.ENOTDIR, ""), existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _explained(OSError(errno.EACCES, ""), folder)
+
+
 def write_text(path: Path | str, text: str) -> Path:
     """Write UTF-8 text atomically."""
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -96,9 +110,9 @@ def _umask() -> int:
 
 def _explained(error: OSError, path: Path) -> OSError:
     remedies = {
-        errno.EACCES: "the folder is not writable; change its permissions or choose another output folder",
-        errno.EPERM: "the folder is not writable; change its permissions or choose another output folder",
-        errno.EROFS: "the file system is read-only; choose another output folder",
+        errno.EACCES: "the folder is not writable; change its permissions or work in another folder",
+        errno.EPERM: "the folder is not writable; change its permissions or work in another folder",
+        errno.EROFS: "the file system is read-only; work in another folder",
         errno.ENOSPC: "the disk is full; free some space and run again (nothing that stood there was lost)",
         errno.ENOTDIR: "a file stands where a folder is needed; move it away",
         errno.EEXIST: "a file stands where a folder is needed; move it away",
