@@ -44,7 +44,7 @@ out, {steps} steps ({phases}), seed {seed}.
 
 ## What it reconstructs
 
-Protocol `strict` (8-bit output, border of 2 pixels left out), float32, against the raw image; `reconstruction.csv`.
+Protocol `strict` (8-bit output, border of 2 pixels left out), float32, against the raw image.
 
 {table}
 """
