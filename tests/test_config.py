@@ -22,7 +22,7 @@ def test_the_default_and_every_experiment_are_valid(root):
         (("data", "test"), ["EmbeddedTrain"], "cannot be both a training and a test set"),
         (("experiment",), "../elsewhere", "experiment is '../elsewhere'"),
         (("train", "cut"), "f2", r"train\.cut f2 is not among probe\.cuts; add it there"),
-        (("report", "gallery"), ["fsr", "lua"], r"report\.gallery names lua"),
+        (("report", "gallery"), ["fsr", "feature_bicubic", "lua"], r"report\.gallery names lua"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(values, place, value, message):
