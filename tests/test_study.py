@@ -158,3 +158,22 @@ def test_a_killed_job_loses_no_finished_shard(root, tmp_path):
     assert snakemake(root, folder, "latents").returncode == 0
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
     assert len(list(shards.glob("train-*.safetensors"))) == 60
+
+
+def test_dvc_makes_it_from_a_clean_clone_and_then_agrees_that_it_is_made(root, tmp_path):
+    clone = tmp_path / "clone"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file() and not name.startswith("results/"):
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, clone / name)
+    shutil.copy(root / "tests/tiny/params.yaml", clone)
+    run = {"cwd": clone, "capture_output": True, "text": True}
+    subprocess.run(["git", "init", "--quiet"], check=True, **run)
+    made = subprocess.run(["dvc", "repro"], **run)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert (clone / "results/tiny/report/index.html").is_file()
+    again = subprocess.run(["dvc", "repro"], **run)
+    assert "Data and pipelines are up to date." in again.stdout + again.stderr
+    dry = subprocess.run(["snakemake", "--cores", "1", "-n", "all"], **run)
+    assert "Nothing to be done" in dry.stdout + dry.stderr

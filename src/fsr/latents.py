@@ -57,8 +57,8 @@ class LatentBatch:
 def plan_crops(files: list[Path], params: Latents, seed: int, split: str) -> list[Crop]:
     """The crops of a split, a function of the files, `params` and the seed alone.
 
-    An image is chosen in proportion to its area. Held-out crops come from a band at the end of its longer side that no
-    training crop touches; images too short to spare a band serve training only.
+    Each image is as likely as any other, whatever its size. Held-out crops come from a band at the end of its longer
+    side that no training crop touches; images too short to spare a band serve training only.
 
     Raises:
         ValueError: an image is smaller than a crop, or no image can spare a band.
@@ -71,13 +71,13 @@ def plan_crops(files: list[Path], params: Latents, seed: int, split: str) -> lis
                 "lower that"
             )
     regions = [_region(width, height, params, split) for width, height in sizes]
-    areas = torch.tensor([(right - left) * (bottom - top) for left, top, right, bottom in regions], dtype=torch.float64)
-    if not areas.any():
+    usable = [index for index, (left, _, right, _) in enumerate(regions) if right > left]
+    if not usable:
         raise ValueError("no training image is large enough to hold out validation crops; lower latents.crop_size")
     size, crops = params.crop_size, []
     for index in range(params.crops if split == "train" else params.validation_crops):
         source = generator(seed, f"crop/{split}", index)
-        image = int(torch.multinomial(areas, 1, generator=source))
+        image = usable[integers(len(usable), 1, source)[0]]
         left, top, right, bottom = regions[image]
         y, x = integers(bottom - top - size + 1, 1, source)[0], integers(right - left - size + 1, 1, source)[0]
         flips = integers(2, 2, source)

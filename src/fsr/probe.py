@@ -26,13 +26,14 @@ from fsr.metrics.detail import (
     low_frequency_contrast,
     low_frequency_drift,
 )
-from fsr.metrics.fidelity import l1
+from fsr.metrics.fidelity import crop_border, l1
 from fsr.progress import progress_bar
 from fsr.randomness import generator
 
 GRID_CROPS = 4
 PERTURBATION = 0.01
 TIMED_REPEATS = 3
+CROP_BORDER = 16  # pixels left out on each side: what padding does there is the crop's doing, not the cut's
 LARGEST_PIXEL = 8.0
 LARGEST_RGB_L1 = 2.0
 
@@ -121,12 +122,14 @@ def _measure_crop(
     batch = batch.to(params.runtime.device)
     pair, head_seconds = _timed(lambda: feature_pair(autoencoder, batch.z_H, batch.z_L, cut))
     decoded, tail_seconds = _timed(lambda: autoencoder.tail(pair.f_B, cut))
-    f_B, f_H = pair.f_B.float(), pair.f_H.float()
-    x_feat, x_H_rec = autoencoder.normalise(decoded), autoencoder.normalise(batch.x_H_rec)
-    x_base = autoencoder.normalise(enlarge(batch.x_L_rec, params.scale))
-    noise = torch.randn(f_B.shape, generator=generator(params.seed, "probe", index)).to(f_B)
-    e = PERTURBATION * f_B.std() * noise
-    moved = autoencoder.normalise(autoencoder.tail((f_B + e).to(pair.f_B.dtype), cut))
+    noise = torch.randn(pair.f_B.shape, generator=generator(params.seed, "probe", index)).to(pair.f_B.device)
+    e = PERTURBATION * pair.f_B.float().std() * noise
+    moved = autoencoder.tail((pair.f_B.float() + e).to(pair.f_B.dtype), cut)
+    x_base = enlarge(batch.x_L_rec, params.scale)
+    images = (decoded, batch.x_H_rec, x_base, moved)
+    x_feat, x_H_rec, x_base, moved = (autoencoder.normalise(crop_border(x, CROP_BORDER)) for x in images)
+    stride = decoded.shape[-1] // pair.f_B.shape[-1]
+    f_B, f_H, e = (crop_border(f.float(), CROP_BORDER // stride) for f in (pair.f_B, pair.f_H, e))
     measured = {
         "rgb_l1": l1(x_feat, x_H_rec),
         "hf_error": high_frequency_error(x_feat, x_H_rec),

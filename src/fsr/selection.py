@@ -26,7 +26,7 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Terms:
-    """The absolute score's terms; the first two are rewarded, the others penalised."""
+    """The absolute score's terms; the first two, at most 1, are rewarded, the others penalised."""
 
     missing_high_frequency: float
     relative_fft_gap: float
@@ -54,8 +54,8 @@ def absolute_terms(report: Report, crops: np.ndarray | None = None) -> Terms:
 
     relative_change = columns["sensitivity"] * columns["feature_contrast"]
     return Terms(
-        missing_high_frequency=ratio("hf_error", "hf_energy"),
-        relative_fft_gap=ratio("fft_gap", "fft_amplitude"),
+        missing_high_frequency=min(1.0, ratio("hf_error", "hf_energy")),
+        relative_fft_gap=min(1.0, ratio("fft_gap", "fft_amplitude")),
         relative_lf_drift=ratio("lf_drift", "lf_contrast"),
         relative_sensitivity=float(relative_change[chosen].sum() / columns["pixel_contrast"][chosen].sum()),
         relative_cost=report["relative_cost"],

@@ -24,8 +24,8 @@ freezes it like any other. It is not meant for generating images, and its latent
 
 ## How it was made
 
-`fsr train-autoencoder experiments/embedded_autoencoder.yaml`: trained from scratch on {sets}, every {every}th image held
-out, {steps} steps ({phases}), seed {seed}.
+`fsr train-autoencoder experiments/embedded_autoencoder.yaml`: trained from scratch on {sets}, every {every}th image
+held out, {steps} steps ({phases}), seed {seed}.
 
 - Loss: mean squared error in [-1, 1], plus {penalty:g} times the mean squared latent, which keeps latents bounded; they
   are used as means, never sampled.
