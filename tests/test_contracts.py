@@ -101,3 +101,21 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
     honest = {"bicubic", "decoded_bicubic", "latent_bicubic", "feature_bicubic", "vae_roundtrip"}
     assert set(params.benchmark.upscalers) == honest | diagnostics | {"fsr"}
     assert all(weight > 0 for weight in params.train.losses.model_dump().values()), "the full objective"
+
+
+@pytest.mark.parametrize(("block", "table"), [("results", "benchmark"), ("probe", "probe")])
+def test_the_readmes_tables_are_the_committed_results(root, block, table):
+    readme = (root / "README.md").read_text()
+    shown = readme.split(f"<!-- fsr:{block} -->")[1].split(f"<!-- /fsr:{block} -->")[0]
+    path = f"results/embedded/report/tables/{table}.md"
+    # As committed: a run on another machine may differ in the last digit.
+    committed = subprocess.run(["git", "show", f":{path}"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == committed.strip(), "run: make readme"
+
+
+def test_the_readmes_rulegraph_is_the_workflows(root):
+    """Every rule of the study is in the drawing, under its name."""
+    readme = (root / "README.md").read_text()
+    drawn = set(re.findall(r"id\d+\[(\w+)\]", readme.split("<!-- fsr:rulegraph -->")[1]))
+    text = "".join(file.read_text() for file in (root / "workflow/rules").glob("*.smk"))
+    assert drawn == set(re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)) - set(NOUNS) | {"all"}
