@@ -39,6 +39,6 @@ readme: study
 pull: $(VENV)/.installed
 	$(BIN)/dvc pull && $(BIN)/dvc status --quiet && $(BIN)/snakemake --touch --forceall --cores 1 all
 
-# Everything the studies made; DVC's cache stays (dvc gc clears that).
+# Everything the studies made and git ignores; DVC's cache stays (dvc gc clears that).
 clean:
-	rm -rf .cache data/raw data/latents results tests/tiny/data tests/tiny/results tests/tiny/.cache tests/tiny/.snakemake
+	git clean -fdXq -- .cache data results tests/tiny

@@ -27,6 +27,7 @@ from fsr.progress import progress_bar
 from fsr.randomness import generator, integers
 
 SPLITS = ("train", "validation")
+CROP_BORDER = 16  # pixels on each side of a crop to leave out of measures: there its padding speaks
 
 
 @dataclass(frozen=True)

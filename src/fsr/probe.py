@@ -18,7 +18,7 @@ from fsr.flow.field import build_field
 from fsr.flow.objective import amplitude_spectrum
 from fsr.flow.path import feature_pair
 from fsr.images import enlarge, write_image
-from fsr.latents import LatentBatch, LatentCache
+from fsr.latents import CROP_BORDER, LatentBatch, LatentCache
 from fsr.memory import peak_memory_gib
 from fsr.metrics.detail import (
     high_frequency_energy,
@@ -33,7 +33,6 @@ from fsr.randomness import generator
 GRID_CROPS = 4
 PERTURBATION = 0.01
 TIMED_REPEATS = 3
-CROP_BORDER = 16  # pixels left out on each side: what padding does there is the crop's doing, not the cut's
 LARGEST_PIXEL = 8.0
 LARGEST_RGB_L1 = 2.0
 

@@ -22,7 +22,7 @@ from fsr.flow.field import VectorField, build_field
 from fsr.flow.path import FeaturePair, PathSample, draw_times, enlarged_feature, feature_pair, sample_path
 from fsr.flow.stats import FeatureStatistics, cache_statistics, running_statistics
 from fsr.images import enlarge, write_image
-from fsr.latents import LatentBatch, LatentCache
+from fsr.latents import CROP_BORDER, LatentBatch, LatentCache
 from fsr.memory import peak_memory_gib
 from fsr.metrics.fidelity import crop_border, psnr
 from fsr.progress import progress_bar
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 GRID_ROWS = 6
-CROP_BORDER = 16  # pixels left out of validation on each side, where a crop's padding speaks
 RANDOM_TIME_TERMS = ("flow", "endpoint", "fft")
 PIXEL_TERMS = ("rgb", "low_frequency", "high_frequency")
 
