@@ -1,13 +1,47 @@
+import shutil
+
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from fsr.config import AutoencoderTraining, Params, read_yaml, schema_text, validated
+from fsr.autoencoders.recipe import AutoencoderTraining
+from fsr.cli import app, merge
+from fsr.config import Params, schema_text
+from fsr.sections import read_yaml, validated
 
 
 def test_the_default_and_every_experiment_are_valid(root):
     read_yaml(Params, root / "params.yaml")
     read_yaml(Params, root / "tests/tiny/params.yaml")
     read_yaml(AutoencoderTraining, root / "experiments/embedded_autoencoder.yaml")
+
+
+@pytest.mark.parametrize("name", ["taef2", "flux"])
+def test_a_preset_is_valid_over_the_default_and_is_put_there_with_comments_kept(root, tmp_path, name):
+    changed, experiment = tmp_path / "params.yaml", root / f"experiments/{name}.yaml"
+    shutil.copy(root / "params.yaml", changed)
+    result = CliRunner().invoke(app, ["preset", str(experiment), "--params", str(changed)])
+    assert result.exit_code == 0, result.output
+    expected = yaml.safe_load((root / "params.yaml").read_text())
+    merge(expected, yaml.safe_load(experiment.read_text()))
+    assert yaml.safe_load(changed.read_text()) == expected
+    assert read_yaml(Params, changed).experiment == name
+    comments = [file.read_text().count("#") for file in (changed, root / "params.yaml")]
+    assert comments[0] == comments[1]
+
+
+def test_the_flux_preset_is_the_prototypes_experiment(root):
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    merge(values, yaml.safe_load((root / "experiments/flux.yaml").read_text()))
+    params = validated(Params, values, "flux")
+    assert (params.vae.family, params.vae.subfolder) == ("AutoencoderKL", "vae")
+    assert (params.latents.crop_size, params.runtime.dtype, params.data.train) == (512, "bfloat16", ["DIV2K_train"])
+    train = params.train
+    assert (train.batch, train.accumulation, train.lr, train.weight_decay, train.hours) == (1, 8, 2e-4, 1e-4, 10)
+    assert train.field.model_dump() == {"hidden": 128, "blocks": 8, "block": "depthwise", "patch": 1, "gate": "scalar"}
+    weights = {"flow": 1, "endpoint": 0.5, "fft": 0.1, "one_step": 1, "rgb": 0.5, "low_frequency": 0.2,
+               "high_frequency": 0.2, "drift": 0.005, "gate_sparsity": 0.001, "gate_variation": 0.001}  # fmt: skip
+    assert train.losses.model_dump() == weights
 
 
 @pytest.mark.parametrize(
@@ -17,9 +51,25 @@ def test_the_default_and_every_experiment_are_valid(root):
         (("train", "steps"), -5, r"train\.steps is -5: input should be greater than 0"),
         (("train", "cut"), "f9", r"train\.cut is 'f9': input should be 'best'"),
         (("probe", "cuts"), ["f3", "f7"], r"probe\.cuts\.1 is 'f7': input should be 'f1', 'f2', 'f3', 'f4' or 'f5'"),
-        (("probe", "cuts"), ["f3", "f3"], "names a cut twice"),
+        (("probe", "cuts"), ["f3", "f3"], r"probe\.cuts: f3 is named twice; list each once"),
+        (("benchmark", "protocols"), ["strict", "strict"], r"benchmark\.protocols: strict is named twice"),
+        (
+            ("benchmark", "protocols"),
+            ["lenient"],
+            r"benchmark\.protocols\.0 is 'lenient': input should be 'strict' or 'prot",
+        ),
+        (("data", "validation"), ["EmbeddedTrain"], "EmbeddedTrain cannot be both a training and a validation set"),
+        (("data", "optional"), ["EmbeddedTrain"], "optional names EmbeddedTrain, which must be one of EmbeddedTiny"),
+        (
+            ("data", "exclude"),
+            {"EmbeddedTiny": ["rocket"]},
+            "exclude names EmbeddedTiny, which must be one of Emb",
+        ),
+        (("vae", "path"), "public", "path 'public' is of class TAEF2, not AutoencoderKL; correct one"),
+        (("vae", "tile"), 100, r"vae\.tile is 100: input should be"),
+        (("generate", "size"), 1000, r"generate\.size is 1000: input should be a multiple of 16"),
         (("latents", "crop_size"), 50, r"latents\.crop_size must be a multiple of 16"),
-        (("data", "test"), ["EmbeddedTrain"], "cannot be both a training and a test set"),
+        (("data", "test"), ["EmbeddedTrain"], r"EmbeddedTrain cannot be both a training \(or validation\) and a test"),
         (("experiment",), "../elsewhere", "experiment is '../elsewhere'"),
         (("train", "cut"), "f2", r"train\.cut f2 is not among probe\.cuts; add it there"),
         (("report", "gallery"), ["fsr", "feature_bicubic", "lua"], r"report\.gallery names lua"),

@@ -1,16 +1,16 @@
 """Typed parameters. An unknown key is an error; nothing has a default here, every key stands in params.yaml."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from fsr.sections import Section
 
 REPORTED_ROWS = ("fsr", "feature_bicubic", "decoded_bicubic", "vae_roundtrip")
 
 Cut = Literal["f1", "f2", "f3", "f4", "f5"]
+ProtocolName = Literal["strict", "prototype"]
 Dtype = Literal["float32", "bfloat16"]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -19,16 +19,18 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-T = TypeVar("T", bound=Section)
+def _unique(names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named twice; list each once")
+    return names
 
 
 class Runtime(Section):
     device: str = Field(description="torch device: cpu, cuda, cuda:1")
-    dtype: Dtype = Field(description="autocast dtype of encoding, probe and training")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        description="autocast dtype of encoding, probe and training; auto: bfloat16 where the device computes in it"
+    )
     threads: Positive = Field(
         description="CPU threads of one job; tables are reproducible to the bit for a fixed number"
     )
@@ -36,27 +38,96 @@ class Runtime(Section):
 
 class Data(Section):
     train: Annotated[list[str], Field(min_length=1)] = Field(description="training sets, names of data/datasets.csv")
+    validation: list[str] = Field(
+        description="sets of the held-out crops; empty for a band of each training image that no training crop touches"
+    )
     test: Annotated[list[str], Field(min_length=1)] = Field(description="test sets, names of data/datasets.csv")
+    reference: list[str] = Field(description="sets that distribution metrics compare with")
+    optional: list[str] = Field(
+        description="test and reference sets that are neither fetched nor generated: where they are not at hand, the "
+        "study goes on and its tables say so"
+    )
     mirror: str | None = Field(description="root of a local mirror; null takes the environment variable FSR_MIRROR")
     folders: dict[str, str] = Field(description="set name -> folder, for sets kept elsewhere")
+    exclude: dict[str, list[str]] = Field(
+        description="training or validation set -> images to leave out, as file names without suffix"
+    )
+    leakage: Literal["stop", "report"] = Field(
+        description="what a training image that shows a test image does: end the study, or be named in its report"
+    )
+
+    @property
+    def learning(self) -> list[str]:
+        """The sets training and its validation see."""
+        return list(dict.fromkeys(self.train + self.validation))
+
+    @property
+    def held_back(self) -> list[str]:
+        """The sets they must not see."""
+        return list(dict.fromkeys(self.test + self.reference))
 
     @model_validator(mode="after")
-    def _disjoint(self) -> "Data":
-        both = sorted(set(self.train) & set(self.test))
+    def _consistent(self) -> "Data":
+        both = sorted(set(self.learning) & set(self.held_back))
         if both:
-            raise ValueError(f"{', '.join(both)} cannot be both a training and a test set; take it out of one")
+            raise ValueError(
+                f"{', '.join(both)} cannot be both a training (or validation) and a test (or reference) set; take it "
+                "out of one"
+            )
+        both = sorted(set(self.train) & set(self.validation))
+        if both:
+            raise ValueError(f"{', '.join(both)} cannot be both a training and a validation set; take it out of one")
+        for key, names, known in (
+            ("optional", self.optional, self.held_back),
+            ("exclude", self.exclude, self.learning),
+        ):
+            stray = [name for name in names if name not in known]
+            if stray:
+                raise ValueError(f"{key} names {', '.join(stray)}, which must be one of {', '.join(known)}")
         return self
 
 
+class Generate(Section):
+    """The generated test set (FLUX179)."""
+
+    model: str = Field(description="hub id or local folder of a diffusers FluxPipeline")
+    revision: str | None = Field(description="a commit, to pin a hub id")
+    prompts: str | None = Field(
+        description="a text file with a prompt a line, or a CSV with a column prompt; null for the published prompts"
+    )
+    size: Annotated[int, Field(ge=16, multiple_of=16)] = Field(description="side of the images in pixels")
+    steps: Positive = Field(description="denoising steps")
+    guidance: Weight = Field(description="guidance scale")
+    dtype: Dtype
+    offload: Literal["none", "model", "sequential"] = Field(
+        description="keep parts of the model on the CPU while they rest, where the device is short of memory"
+    )
+
+
 class Vae(Section):
-    family: Literal["AutoencoderKL"] = Field(alias="class", description="diffusers class of the frozen autoencoder")
-    path: str = Field(description="'embedded', a local folder, or a hub id")
+    family: Literal["AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny", "TAEF2"] = Field(
+        alias="class", description="class of the frozen autoencoder: diffusers' name, or TAEF2"
+    )
+    path: str = Field(
+        description="'embedded', a local folder, a hub id; for TAEF2 also 'public' (mirror, else its source)"
+    )
     subfolder: str | None
     revision: str | None
     dtype: Dtype = Field(description="dtype of the frozen weights")
+    tile: Annotated[int, Field(ge=128, multiple_of=64)] | None = Field(
+        description="larger images are encoded and decoded in overlapping tiles of this side in pixels; null: whole"
+    )
+
+    @model_validator(mode="after")
+    def _named_place(self) -> "Vae":
+        places = {"embedded": "AutoencoderKL", "public": "TAEF2"}
+        if places.get(self.path, self.family) != self.family:
+            raise ValueError(f"path {self.path!r} is of class {places[self.path]}, not {self.family}; correct one")
+        return self
 
 
 class Latents(Section):
+    protocol: ProtocolName = Field(description="how the low-resolution crops are made (docs/protocol.md)")
     crops: Positive = Field(description="training crops")
     validation_crops: Positive = Field(
         description="held-out crops, from a band of each training image that no training crop touches"
@@ -65,7 +136,8 @@ class Latents(Section):
         description="share of an image's longer side in that band (at least one crop)"
     )
     crop_size: Annotated[int, Field(ge=16)] = Field(description="side of the high-resolution crops in pixels")
-    shard_size: Positive = Field(description="crops per safetensors shard, the unit of resumption")
+    file_crops: Positive = Field(description="crops per safetensors file, the unit of resumption")
+    shards: Positive = Field(description="independent jobs that encode the files; any number makes the same bytes")
     batch: Positive = Field(description="crops encoded at once")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="dtype of the stored latents")
 
@@ -86,11 +158,10 @@ class Probe(Section):
     margin: Weight = Field(description="cuts closer than this are called ambiguous in selected_cut.json")
     bootstrap: Positive = Field(description="resamples of the interval")
 
-    @model_validator(mode="after")
-    def _unique(self) -> "Probe":
-        if len(set(self.cuts)) < len(self.cuts):
-            raise ValueError("probe.cuts names a cut twice; list each once")
-        return self
+    @field_validator("cuts")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        return _unique(names)
 
 
 class FieldSize(Section):
@@ -151,13 +222,21 @@ class Train(Section):
 
 
 class Benchmark(Section):
-    protocol: Literal["strict"]
+    protocols: Annotated[list[ProtocolName], Field(min_length=1)] = Field(
+        description="how numbers are made (docs/protocol.md); the report's figures show the first"
+    )
     upscalers: Annotated[list[str], Field(min_length=1)]
     dtype: Dtype = Field(description="float32 for numbers to publish")
+    batch: Positive = Field(description="images of one size that are encoded and decoded at once")
     lpips: Literal["off", "auto", "alex", "vgg"] = Field(
         description="auto: if its backbone is at hand; a name: an error if it is not"
     )
     bootstrap: Positive
+
+    @field_validator("protocols", "upscalers")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        return _unique(names)
 
 
 class Report(Section):
@@ -178,6 +257,7 @@ class Params(Section):
     scale: Literal[2, 4]
     runtime: Runtime
     data: Data
+    generate: Generate
     vae: Vae
     latents: Latents
     probe: Probe
@@ -202,74 +282,6 @@ class Params(Section):
         if missing:
             raise ValueError(f"report.gallery names {', '.join(missing)}, which benchmark.upscalers does not make")
         return self
-
-
-class CropPhase(Section):
-    steps: Positive
-    batch: Positive
-    crop: Annotated[int, Field(ge=32, multiple_of=16)]
-    weight_decay: Weight = Field(description="on convolutions and attention; keeps features from growing")
-
-
-class AutoencoderTraining(Section):
-    """How the embedded autoencoder is trained (experiments/embedded_autoencoder.yaml)."""
-
-    seed: Count
-    data: Annotated[list[str], Field(min_length=1)]
-    validation_every: Annotated[int, Field(ge=2)] = Field(description="every n-th file is held out")
-    block_out_channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
-    layers_per_block: Positive
-    latent_channels: Positive
-    norm_num_groups: Positive
-    phases: Annotated[list[CropPhase], Field(min_length=1)]
-    lr: PositiveReal
-    fallback_lr_scale: PositiveReal = Field(
-        description="factor on lr for biases, norms and the two end convolutions (AdamW)"
-    )
-    warmup_steps: Positive
-    decay_from: Share
-    latent_penalty: Weight = Field(description="weight of mean(z^2), which keeps the latents bounded")
-    clip_grad_norm: PositiveReal
-    ema_decay: Share
-    checkpoint_every: Positive
-
-
-def validated(model: type[T], values: Mapping[str, Any], name: str) -> T:
-    """`values` as a typed section.
-
-    Raises:
-        ValueError: one line that names the file, each wrong key and what is expected of it.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{name}: " + "; ".join(_explained(item) for item in error.errors())) from None
-
-
-def read_yaml(model: type[T], path: Path | str) -> T:
-    """A YAML file as a typed section.
-
-    Raises:
-        ValueError: not YAML, or not a mapping of known keys with values in range.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return validated(model, values, str(path))
-
-
-def _explained(item: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in item["loc"])
-    match item["type"]:
-        case "extra_forbidden":
-            return f"{place} is not a known key; check its spelling against params.yaml, or remove it"
-        case "missing":
-            return f"{place} is missing; copy it from params.yaml"
-        case "value_error":
-            return f"{place}: {item['ctx']['error']}" if place else str(item["ctx"]["error"])
-        case _:
-            return f"{place} is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def schema_text() -> str:

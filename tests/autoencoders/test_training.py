@@ -11,7 +11,8 @@ pytest.importorskip("timm", reason="training an autoencoder needs the extra 'aut
 from fsr.autoencoders import training
 from fsr.autoencoders.card import measure_reconstruction, write_card
 from fsr.autoencoders.frozen import FrozenAutoencoder
-from fsr.config import AutoencoderTraining, CropPhase, read_yaml
+from fsr.autoencoders.recipe import AutoencoderTraining, CropPhase
+from fsr.sections import read_yaml
 
 
 @pytest.fixture

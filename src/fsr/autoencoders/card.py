@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fsr.autoencoders.frozen import FrozenAutoencoder
-from fsr.config import AutoencoderTraining
+from fsr.autoencoders.recipe import AutoencoderTraining
 from fsr.files import write_csv, write_text
 from fsr.images import read_image
 from fsr.metrics.protocol import PROTOCOLS

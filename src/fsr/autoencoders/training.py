@@ -16,8 +16,8 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fsr.autoencoders.recipe import AutoencoderTraining, CropPhase
 from fsr.checkpoint import load_checkpoint, save_checkpoint
-from fsr.config import AutoencoderTraining, CropPhase
 from fsr.files import write_atomically, write_text
 from fsr.images import read_image, to_bytes
 from fsr.metrics.fidelity import psnr
