@@ -25,7 +25,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,7 +33,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -48,9 +48,9 @@ def check_writable(folder: Path | str) -> None:
     folder = Path(folder).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
-        raise _explained(OSError(errno.ENOTDIR, ""), existing)
+        raise explained(OSError(errno.ENOTDIR, ""), existing)
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise _explained(OSError(errno.EACCES, ""), folder)
+        raise explained(OSError(errno.EACCES, ""), folder)
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -102,20 +102,23 @@ def sha256_of_files(paths: Iterable[Path | str]) -> str:
     return sha256_of([[Path(path).name, sha256_of_file(path)] for path in paths])
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _explained(error: OSError, path: Path) -> OSError:
+def explained(error: OSError, path: Path | str) -> OSError:
+    """The error of writing `path`, with its remedy where there is one."""
+    disk_full = "the disk is full; free some space and run again (nothing that stood there was lost)"
     remedies = {
         errno.EACCES: "the folder is not writable; change its permissions or work in another folder",
         errno.EPERM: "the folder is not writable; change its permissions or work in another folder",
         errno.EROFS: "the file system is read-only; work in another folder",
-        errno.ENOSPC: "the disk is full; free some space and run again (nothing that stood there was lost)",
+        errno.ENOSPC: disk_full,
+        errno.EDQUOT: disk_full,
         errno.ENOTDIR: "a file stands where a folder is needed; move it away",
         errno.EEXIST: "a file stands where a folder is needed; move it away",
     }
     remedy = remedies.get(error.errno)
     return OSError(error.errno, f"cannot write {path}: {remedy}") if remedy else error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
