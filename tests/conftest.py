@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
-from diffusers import AutoencoderKL
+from tiny_models import tiny_model
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.config import Params, validated
+from fsr.config import Params
+from fsr.sections import validated
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,24 +40,6 @@ def values() -> dict:
 def params(values) -> Params:
     """The tiny study's parameters."""
     return validated(Params, values, "tests/tiny/params.yaml")
-
-
-def tiny_model(
-    *, quant: bool = False, widths: tuple[int, ...] = (8, 8, 16, 16), shift: float | None = 0.1
-) -> AutoencoderKL:
-    """A random AutoencoderKL with FLUX's stage structure at a fraction of its width."""
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        block_out_channels=widths,
-        latent_channels=4,
-        norm_num_groups=4,
-        scaling_factor=0.4,
-        shift_factor=shift,
-        use_quant_conv=quant,
-        use_post_quant_conv=quant,
-    )
 
 
 @pytest.fixture(scope="session")

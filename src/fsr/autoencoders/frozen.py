@@ -5,35 +5,40 @@ and latents are `scaling_factor * (mean - shift_factor)`.
 """
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import AutoencoderKL
-from huggingface_hub.errors import HfHubHTTPError
+from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from fsr.autoencoders.split import split_kl_decoder
-from fsr.config import Vae
-
-EMBEDDED = Path(__file__).parent / "embedded"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+from fsr.autoencoders.families import family_of
+from fsr.autoencoders.tiles import run_in_tiles
 
 
 class FrozenAutoencoder(nn.Module):
-    """Encoder, head and tail of an AutoencoderKL; its parameters take no gradient and stay in eval mode.
+    """Encoder, head and tail of an autoencoder; its parameters take no gradient and stay in eval mode.
 
     For images (B, 3, H, W), H and W multiples of `factor`, latents are (B, `latent_channels`, H/factor, W/factor); the
     features of a cut are as `feature_shape` says.
+
+    Args:
+        tile: images with a longer side are encoded and decoded in overlapping tiles of this many pixels, which takes
+            less memory and is not exactly the same; None for whole images. Heads and tails are always whole.
+
+    Raises:
+        ValueError: not a family FSR can split.
     """
 
-    def __init__(self, model: AutoencoderKL) -> None:
+    def __init__(self, model: ModelMixin, tile: int | None = None) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.decoder = split_kl_decoder(model)
-        self.factor = 2 ** (len(model.config.block_out_channels) - 1)
+        self._family = family_of(model)
+        self.decoder = self._family.split(model)
+        self.factor = self.decoder.cut("f1").stride
+        self.tile = tile
         self.latent_channels: int = model.config.latent_channels
-        self._scale = float(model.config.scaling_factor)
-        self._shift = float(model.config.shift_factor or 0.0)
+        self._scale = float(model.config.get("scaling_factor") or 1.0)
+        self._shift = float(model.config.get("shift_factor") or 0.0)
 
     def train(self, mode: bool = True) -> "FrozenAutoencoder":
         """Stays in eval mode whatever `mode` is: it is frozen."""
@@ -63,12 +68,22 @@ class FrozenAutoencoder(nn.Module):
             raise ValueError(
                 f"an image of {width}x{height} must be cropped to multiples of {self.factor} to be encoded"
             )
-        posterior = self.model.encode(self.normalise(images).to(self.model.dtype)).latent_dist
-        return (posterior.mode() - self._shift) * self._scale
+        normalised = self.normalise(images).to(self.model.dtype)
+        latents = run_in_tiles(lambda x: self._family.encode(self.model, x), normalised, self.tile, 1, self.factor)
+        return (latents - self._shift) * self._scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images in [0, 1] (not clamped) of scaled latents: head and tail at once."""
-        return self._images(self.decoder.run(self._unscaled(latents)))
+        tile = None if self.tile is None else self.tile // self.factor
+        return self._images(run_in_tiles(self.decoder.run, self._unscaled(latents), tile, self.factor, 1))
+
+    def encode_all(self, images: Sequence[Tensor], batch: int) -> list[Tensor]:
+        """`encode` of images (1, 3, H, W) of whatever sizes, in their order; up to `batch` of one size at once."""
+        return _batched(self.encode, images, batch)
+
+    def decode_all(self, latents: Sequence[Tensor], batch: int) -> list[Tensor]:
+        """`decode` of latents (1, C, h, w) of whatever sizes, in their order; up to `batch` of one size at once."""
+        return _batched(self.decode, latents, batch)
 
     def head(self, latents: Tensor, cut: str) -> Tensor:
         """Features at `cut` of scaled latents.
@@ -84,7 +99,7 @@ class FrozenAutoencoder(nn.Module):
         Raises:
             ValueError: no such cut.
         """
-        return self._images(self.decoder.run(features, start=self.decoder.position(cut)))
+        return self._images(self.decoder.run(self._no_wider(features), start=self.decoder.position(cut)))
 
     def feature_shape(self, cut: str, height: int, width: int) -> tuple[int, int, int]:
         """(channels, H, W) of the features at `cut` for an image of `height` x `width` pixels.
@@ -92,44 +107,35 @@ class FrozenAutoencoder(nn.Module):
         Raises:
             ValueError: no such cut.
         """
-        blocks = self.model.config.block_out_channels[::-1]
-        number = self.cuts.index(cut) if cut in self.cuts else self.decoder.position(cut)
-        ups = min(number, len(blocks) - 1)
-        channels = (blocks[0], *blocks[: len(blocks) - 1], blocks[-1])[number]
-        stride = self.factor // 2**ups
-        return channels, height // stride, width // stride
+        place = self.decoder.cut(cut)
+        return place.channels, height // place.stride, width // place.stride
 
     def _unscaled(self, latents: Tensor) -> Tensor:
         return latents.to(self.model.dtype) / self._scale + self._shift
+
+    def _no_wider(self, features: Tensor) -> Tensor:
+        """Float32 features in the dtype of the weights; narrower ones are autocast's."""
+        return features.to(self.model.dtype) if features.dtype == torch.float32 else features
 
     @staticmethod
     def _images(decoded: Tensor) -> Tensor:
         return decoded.float() * 0.5 + 0.5
 
 
-def load_autoencoder(vae: Vae, device: str) -> FrozenAutoencoder:
-    """The frozen autoencoder the `vae` section names: "embedded", a local folder, or a hub id.
-
-    Raises:
-        FileNotFoundError: nothing there, or the hub is out of reach; says what to do.
-    """
-    try:
-        model = AutoencoderKL.from_pretrained(
-            EMBEDDED if vae.path == "embedded" else vae.path,
-            subfolder=vae.subfolder,
-            revision=vae.revision,
-            torch_dtype=DTYPES[vae.dtype],
-        )
-    except (OSError, HfHubHTTPError) as error:
-        raise FileNotFoundError(
-            f"no autoencoder at vae.path {vae.path!r} (subfolder {vae.subfolder}): give 'embedded', a local folder "
-            "with config.json and safetensors, or a hub id that you can reach and are allowed to read (HF_TOKEN)"
-        ) from error
-    return FrozenAutoencoder(model.to(device, memory_format=torch.channels_last))
+def _batched(run: Callable[[Tensor], Tensor], items: Sequence[Tensor], batch: int) -> list[Tensor]:
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, item in enumerate(items):
+        by_shape.setdefault(item.shape, []).append(index)
+    results: dict[int, Tensor] = {}
+    for indices in by_shape.values():
+        for start in range(0, len(indices), batch):
+            part = indices[start : start + batch]
+            results |= zip(part, run(torch.cat([items[i] for i in part])).split(1), strict=True)
+    return [results[index] for index in range(len(items))]
 
 
 def weights_sha256(autoencoder: FrozenAutoencoder) -> str:
-    """SHA-256 of the model's configuration and weights, whatever file they came from."""
+    """SHA-256 of the model's weights and of how its latents are scaled, whatever file they came from."""
     digest = hashlib.sha256()
     for name, value in sorted(autoencoder.model.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())

@@ -3,18 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 CUTS = ("f1", "f2", "f3", "f4", "f5")
-
-KL_CUT_STAGES = {
-    "f1": "decoder.conv_in",
-    "f2": "decoder.up_blocks.0",
-    "f3": "decoder.up_blocks.1",
-    "f4": "decoder.up_blocks.2",
-    "f5": "decoder.conv_act",
-}
 
 
 @dataclass(frozen=True)
@@ -26,29 +17,53 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A place to split: behind `stage`, where features have `channels`, one for each `stride` x `stride` pixels."""
+
+    name: str
+    stage: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class SplitDecoder:
-    """Stages from the unscaled latent to the image in [-1, 1], and the stage each cut lies behind."""
+    """Stages from the unscaled latent to the image in [-1, 1], and the cuts between them.
+
+    Raises:
+        ValueError: a cut lies behind a stage that is not there; the message lists those there are.
+    """
 
     stages: tuple[Stage, ...]
-    cut_stages: dict[str, str]
+    declared: tuple[Cut, ...]
 
     def __post_init__(self) -> None:
-        for stage in self.cut_stages.values():
-            self._index(stage)
+        for cut in self.declared:
+            self._index(cut.stage)
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        return tuple(self.cut_stages)
+        """Names of the cuts, from the latent to the image."""
+        return tuple(cut.name for cut in self.declared)
+
+    def cut(self, name: str) -> Cut:
+        """The named cut.
+
+        Raises:
+            ValueError: no such cut; the message lists those there are.
+        """
+        for cut in self.declared:
+            if cut.name == name:
+                return cut
+        raise ValueError(f"cut {name!r} is not in this decoder; choose one of {', '.join(self.cuts)}")
 
     def position(self, cut: str) -> int:
         """How many stages the head of `cut` has.
 
         Raises:
-            ValueError: no such cut; the message lists those there are.
+            ValueError: no such cut.
         """
-        if cut not in self.cut_stages:
-            raise ValueError(f"cut {cut!r} is not in this decoder; choose one of {', '.join(self.cut_stages)}")
-        return self._index(self.cut_stages[cut]) + 1
+        return self._index(self.cut(cut).stage) + 1
 
     def _index(self, stage: str) -> int:
         names = [item.name for item in self.stages]
@@ -61,21 +76,3 @@ class SplitDecoder:
         for stage in self.stages[start:stop]:
             x = stage.run(x)
         return x
-
-
-def split_kl_decoder(model: AutoencoderKL) -> SplitDecoder:
-    """The stages of any AutoencoderKL, in the order its own decode runs them.
-
-    Raises:
-        ValueError: the decoder has fewer than three up blocks, so the named cuts do not exist.
-    """
-    decoder = model.decoder
-    stages = [] if model.post_quant_conv is None else [_stage("post_quant_conv", model.post_quant_conv)]
-    stages += [_stage("decoder.conv_in", decoder.conv_in), _stage("decoder.mid_block", decoder.mid_block)]
-    stages += [_stage(f"decoder.up_blocks.{i}", block) for i, block in enumerate(decoder.up_blocks)]
-    stages += [_stage(f"decoder.{name}", getattr(decoder, name)) for name in ("conv_norm_out", "conv_act", "conv_out")]
-    return SplitDecoder(tuple(stages), KL_CUT_STAGES)
-
-
-def _stage(name: str, module: nn.Module) -> Stage:
-    return Stage(name, module)

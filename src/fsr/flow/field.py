@@ -179,7 +179,7 @@ def load_field(folder: Path | str, autoencoder: FrozenAutoencoder) -> VectorFiel
         ValueError: it was trained for other frozen weights.
     """
     try:
-        field = VectorField.from_pretrained(folder)
+        field = VectorField.from_pretrained(folder, use_safetensors=True)
     except OSError as error:
         raise FileNotFoundError(f"no trained field in {folder}; it must hold config.json and safetensors") from error
     if field.config.autoencoder != weights_sha256(autoencoder):
