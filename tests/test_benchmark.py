@@ -7,10 +7,13 @@ import torch
 from PIL import Image
 
 from fsr.benchmark import benchmark_set
-from fsr.config import Params, validated
-from fsr.datasets import Dataset, listing_sha256, materialise
+from fsr.config import Params
+from fsr.files import sha256_of_file, write_json
 from fsr.flow.field import build_field
 from fsr.images import read_image
+from fsr.metrics.perceptual import Lpips
+from fsr.metrics.protocol import PROTOCOLS
+from fsr.sections import validated
 
 ROWS = [
     "bicubic",
@@ -32,13 +35,21 @@ def photos(tmp_path):
     for index, (height, width) in enumerate(((40, 70), (33, 48))):
         small = source.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize((width, height), Image.BICUBIC).save(folder / f"{index}.png")
-    dataset = Dataset("Test2", "test", 2, "mirror", ("",), listing_sha256(sorted(folder.iterdir())), "", "")
-    materialise(dataset, tmp_path / "raw/manifest.json", folder=str(folder))
-    return tmp_path / "raw/manifest.json"
+    files = [{"name": file.name, "sha256": sha256_of_file(file)} for file in sorted(folder.iterdir())]
+    return write_json(folder / "manifest.json", {"name": "Test2", "role": "test", "available": True, "files": files})
 
 
-def run(values, photos, autoencoder, folder, moved: bool = False) -> list[dict[str, str]]:
-    values["benchmark"] |= {"upscalers": ROWS}
+@pytest.fixture
+def absent(tmp_path):
+    """The manifest of a set that could not be had."""
+    manifest = {"name": "Manga109", "role": "test", "available": False, "reason": "on request only", "files": []}
+    return write_json(tmp_path / "absent/manifest.json", manifest)
+
+
+def run(
+    values, photos, autoencoder, folder, moved: bool = False, protocols: tuple[str, ...] = ("strict",)
+) -> list[dict[str, str]]:
+    values["benchmark"] |= {"upscalers": ROWS, "protocols": list(protocols)}
     params = validated(Params, values, "test")
     field = build_field(params, "f3", autoencoder)
     if moved:
@@ -47,8 +58,9 @@ def run(values, photos, autoencoder, folder, moved: bool = False) -> list[dict[s
     return list(csv.DictReader((folder / "t.csv").open()))
 
 
-def cells(rows, upscaler, metric, target="x_H_rec"):
-    return [r["value"] for r in rows if (r["upscaler"], r["metric"], r["target"]) == (upscaler, metric, target)]
+def cells(rows, upscaler, metric, target="x_H_rec", protocol="strict"):
+    keys, place = ("upscaler", "metric", "target", "protocol"), (upscaler, metric, target, protocol)
+    return [row["value"] for row in rows if tuple(row[key] for key in keys) == place]
 
 
 def test_an_untrained_field_is_feature_bicubic_exactly(values, photos, autoencoder, tmp_path):
@@ -84,6 +96,23 @@ def test_it_repeats_to_the_byte_and_a_moved_field_differs(values, photos, autoen
     assert a != c
 
 
+def test_images_of_any_sizes_encoded_together_measure_the_same(values, autoencoder, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    source = np.random.default_rng(0)
+    for index, (height, width) in enumerate(((48, 64), (64, 48), (48, 64), (48, 64))):
+        Image.fromarray(source.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    files = [{"name": file.name, "sha256": ""} for file in sorted(folder.iterdir())]
+    manifest = write_json(folder / "manifest.json", {"name": "Mixed", "available": True, "files": files})
+    found = []
+    for batch in (1, 3):
+        values["benchmark"]["batch"] = batch
+        rows = run(values, manifest, autoencoder, tmp_path / str(batch))
+        found.append({tuple(row.values())[:6]: float(row["value"]) for row in rows if row["value"]})
+    assert found[0].keys() == found[1].keys()
+    assert {key: found[1][key] for key in found[0]} == pytest.approx(found[0], rel=1e-3, abs=1e-4)
+
+
 def test_pictures_are_the_measured_outputs(values, photos, autoencoder, tmp_path):
     rows = run(values, photos, autoencoder, tmp_path, moved=True)
     pictures = tmp_path / "images/Test2"
@@ -92,6 +121,53 @@ def test_pictures_are_the_measured_outputs(values, photos, autoencoder, tmp_path
     measured = float(cells(rows, "fsr", "psnr")[0])
     assert -10 * math.log10((a.double() - b.double()).square().mean()) == pytest.approx(measured, abs=1e-5)
     assert read_image(pictures / "lr" / "0.png").shape[-2:] == (16, 32)
+
+
+def test_every_protocol_is_measured_as_if_alone_and_the_first_is_shown(values, photos, autoencoder, tmp_path):
+    both = run(values, photos, autoencoder, tmp_path / "both", protocols=("strict", "prototype"))
+    alone = {name: run(values, photos, autoencoder, tmp_path / name, protocols=(name,)) for name in PROTOCOLS}
+    for name in PROTOCOLS:
+        assert [row for row in both if row["protocol"] == name] == alone[name]
+    assert cells(both, "bicubic", "psnr", "hr") != cells(both, "bicubic", "psnr", "hr", "prototype")
+    for picture in (tmp_path / "strict/images").rglob("*.png"):
+        shown = tmp_path / "both/images" / picture.relative_to(tmp_path / "strict/images")
+        assert shown.read_bytes() == picture.read_bytes()
+    first, second = (read_image(tmp_path / name / "images/Test2/bicubic/0.png") for name in PROTOCOLS)
+    assert not torch.equal(first, second)
+
+
+def test_prototype_cells_are_those_of_floats(values, photos, autoencoder, tmp_path):
+    rows = run(values, photos, autoencoder, tmp_path, protocols=("prototype",))
+    sample = PROTOCOLS["prototype"].sample(read_image(photos.parent / "0.png"), autoencoder, 2)
+    with torch.inference_mode():
+        error = (sample.resampling.enlarge(sample.x_L, 2).clamp(0, 1) - sample.x_H).double()
+    measured = float(cells(rows, "bicubic", "psnr", "hr", "prototype")[0])
+    assert measured == pytest.approx(-10 * math.log10(error.square().mean()), abs=1e-5)
+    assert float(cells(rows, "bicubic", "rgb_l1", "hr", "prototype")[0]) == pytest.approx(
+        error.abs().mean().item(), rel=1e-6
+    )
+
+
+def test_lpips_is_given_what_the_protocol_shows_it(values, photos, autoencoder, tmp_path, monkeypatch):
+    sides = []
+
+    def network(images, targets):
+        sides.append(tuple(images.shape[-2:]))
+        return (images - targets).abs().mean()
+
+    monkeypatch.setattr("fsr.benchmark.load_lpips", lambda *_: Lpips(network, ""))
+    rows = run(values, photos, autoencoder, tmp_path, protocols=("strict", "prototype"))
+    assert set(sides) == {(32, 64), (32, 48), (256, 256)}
+    assert all(float(value) > 0 for value in cells(rows, "bicubic", "lpips", "hr", "prototype"))
+
+
+def test_a_set_that_is_not_available_has_a_line_with_the_reason(values, absent, autoencoder, tmp_path):
+    rows = run(values, absent, autoencoder, tmp_path, protocols=("strict", "prototype"))
+    named = [{key: value for key, value in row.items() if value} for row in rows]
+    line = {"set": "Manga109", "reason": "on request only"}
+    assert named == [{"protocol": "strict", **line}, {"protocol": "prototype", **line}]
+    assert list(rows[0]) == ["protocol", "set", "image", "upscaler", "target", "metric", "value", "reason"]
+    assert list((tmp_path / "images/Manga109").iterdir()) == []
 
 
 def test_a_field_for_another_scale_is_refused(values, photos, autoencoder, tmp_path):

@@ -83,17 +83,18 @@ def test_a_written_image_is_read_back(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(16, 90), st.integers(16, 90), st.sampled_from([8, 16]))
-def test_the_centre_crop_is_the_largest_and_centred(height, width, multiple):
+def test_a_crop_is_the_largest_and_in_its_place(height, width, multiple):
     image = torch.arange(height * width, dtype=torch.float32).view(1, 1, height, width)
-    crop = images.centre_crop_to_multiple(image, multiple)
-    assert crop.shape[-2:] == (height // multiple * multiple, width // multiple * multiple)
-    top = int(crop[0, 0, 0, 0]) // width
-    assert abs(top - (height - crop.shape[-2] - top)) <= 1
+    for centred in (False, True):
+        crop = images.crop_to_multiple(image, multiple, centred=centred)
+        assert crop.shape[-2:] == (height // multiple * multiple, width // multiple * multiple)
+        top, left = divmod(int(crop[0, 0, 0, 0]), width)
+        assert abs(top - (height - crop.shape[-2] - top)) <= 1 if centred else (top, left) == (0, 0)
 
 
 def test_an_image_too_small_is_refused():
     with pytest.raises(ValueError, match="8x8 pixels is smaller than 16x16.*remove it"):
-        images.centre_crop_to_multiple(torch.zeros(1, 3, 8, 8), 16)
+        images.crop_to_multiple(torch.zeros(1, 3, 8, 8), 16)
 
 
 @pytest.mark.parametrize("scale", [2, 4])

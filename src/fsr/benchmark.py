@@ -1,6 +1,6 @@
-"""Benchmarking: every row through the same images, autoencoder and protocol; one long-form CSV per test set."""
+"""Benchmarking: every row through the same images, autoencoder and protocols; one long-form CSV per test set."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.autoencoders.frozen import DTYPES
 from fsr.config import Params
 from fsr.datasets import manifest_files
 from fsr.files import read_json, write_csv
@@ -18,23 +17,28 @@ from fsr.metrics.detail import high_frequency_error, low_frequency_drift
 from fsr.metrics.fidelity import l1
 from fsr.metrics.perceptual import Lpips, load_lpips
 from fsr.metrics.protocol import PROTOCOLS, Protocol
+from fsr.precision import autocast
 from fsr.progress import progress_bar
-from fsr.upscalers import Rendering, Sample, build_upscalers
+from fsr.upscalers import Rendering, Sample, Upscaler, build_upscalers, encode_together
 
+TARGET_ROWS = ("hr", "vae_roundtrip")
 NOT_IN_FEATURES = "not a method in feature space"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of one row on one image; an empty `value` has its `reason`."""
+    """One number of one row on one image; an empty `value` has its `reason`.
+
+    A set that is not available has one cell a protocol, of which only protocol, set and reason are not empty.
+    """
 
     protocol: str
     set: str
-    image: str
-    upscaler: str
-    target: str
-    metric: str
-    value: str
+    image: str = ""
+    upscaler: str = ""
+    target: str = ""
+    metric: str = ""
+    value: str = ""
     reason: str = ""
 
 
@@ -48,37 +52,57 @@ def benchmark_set(
     images: Path,
     threads: int,
 ) -> None:
-    """Measure every row of `benchmark.upscalers` on one set, write the CSV and the pictures `report.gallery` names.
+    """Measure every row of `benchmark.upscalers` on one set under every protocol of `benchmark.protocols`.
+
+    Writes the CSV and, below `images`/<set>, the pictures `report.gallery` names as the first protocol made them; for a
+    set that is not available, the reason and an empty folder.
 
     Raises:
         ValueError: unknown upscaler, a field for another scale or autoencoder, an image too small.
         FileNotFoundError: an image or a metric asked for by name is missing.
     """
     torch.set_num_threads(threads)
-    protocol = PROTOCOLS[params.benchmark.protocol]
-    lpips = load_lpips(params.benchmark.lpips, params.runtime.device)
+    manifest, protocols = read_json(dataset_manifest), [PROTOCOLS[name] for name in params.benchmark.protocols]
+    name, folder = manifest["name"], images / manifest["name"]
     upscalers = build_upscalers(params.benchmark.upscalers, field, params.seed)
-    name, files = read_json(dataset_manifest)["name"], manifest_files(dataset_manifest)
-    cells: list[Cell] = []
-    with progress_bar(f"benchmark {name}", len(files) * len(upscalers)) as advance:
-        for file in files:
-            sample = protocol.sample(read_image(file).to(params.runtime.device), autoencoder, params.scale)
-            keep_picture(images, params, name, "hr", file, sample.x_H)
-            keep_picture(images, params, name, "lr", file, sample.x_L)
+    if not manifest.get("available", True):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(output, [asdict(Cell(protocol.name, name, reason=manifest["reason"])) for protocol in protocols])
+        return
+    lpips = load_lpips(params.benchmark.lpips, params.runtime.device)
+    files, cells = manifest_files(dataset_manifest), []
+    with progress_bar(f"benchmark {name}", len(files) * len(protocols) * len(upscalers)) as advance:
+        for image, protocol, sample in prepared(files, protocols, autoencoder, params):
+            kept = (*params.report.gallery, *TARGET_ROWS) if protocol is protocols[0] else ()
+            write_pictures(folder, image, {"hr": sample.x_H, "lr": sample.x_L}, kept)
             for upscaler in upscalers:
-                with torch.autocast(
-                    params.runtime.device.split(":")[0],
-                    DTYPES[params.benchmark.dtype],
-                    enabled=params.benchmark.dtype != "float32",
-                ):
-                    rendering = upscaler(sample)
-                    f_H = sample.f_H(field.config.cut)
-                measured = measure(rendering, f_H, sample, protocol, lpips)
-                place = (protocol.name, name, file.stem, upscaler.name)
-                cells += [Cell(*place, *measurement) for measurement in measured]
-                keep_picture(images, params, name, upscaler.name, file, rendering.image)
-                advance(f"{file.stem} {upscaler.name}")
+                rendering, f_H = render(upscaler, sample, field.config.cut, params)
+                place = (protocol.name, name, image, upscaler.name)
+                cells += [Cell(*place, *found) for found in measure(rendering, f_H, sample, protocol, lpips)]
+                write_pictures(folder, image, {upscaler.name: rendering.image}, kept)
+                advance(f"{image} {protocol.name} {upscaler.name}")
     write_csv(output, [asdict(cell) for cell in cells])
+
+
+def prepared(
+    files: Sequence[Path], protocols: Sequence[Protocol], autoencoder: FrozenAutoencoder, params: Params
+) -> Iterator[tuple[str, Protocol, Sample]]:
+    """Image name, protocol and sample; `benchmark.batch` files at a time, whose images are encoded together."""
+    batch = params.benchmark.batch
+    for start in range(0, len(files), batch):
+        images = {file.stem: read_image(file).to(params.runtime.device) for file in files[start : start + batch]}
+        for protocol in protocols:
+            samples = {name: protocol.sample(image, autoencoder, params.scale) for name, image in images.items()}
+            with autocast(params.runtime.device, params.benchmark.dtype):
+                encode_together(list(samples.values()), batch)
+            for name in images:
+                yield name, protocol, samples.pop(name)
+
+
+def render(upscaler: Upscaler, sample: Sample, cut: str, params: Params) -> tuple[Rendering, Tensor]:
+    """What a row makes of a sample, and f_H at `cut`, in the precision of `benchmark.dtype`."""
+    with autocast(params.runtime.device, params.benchmark.dtype):
+        return upscaler(sample), sample.f_H(cut)
 
 
 def measure(
@@ -95,7 +119,7 @@ def measure(
         if lpips.network is None:
             yield target_name, "lpips", "", lpips.reason
         else:
-            yield target_name, "lpips", number(lpips(output, target)), ""
+            yield target_name, "lpips", number(lpips(protocol.lpips_view(output), protocol.lpips_view(target))), ""
     yield "x_H_rec", "lf_drift", number(low_frequency_drift(output, base)), ""
     if rendering.feature is None:
         yield "x_H_rec", "feature_l1", "", NOT_IN_FEATURES
@@ -103,10 +127,11 @@ def measure(
         yield "x_H_rec", "feature_l1", number(l1(rendering.feature, f_H)), ""
 
 
-def keep_picture(images: Path, params: Params, set_name: str, row: str, file: Path, image: Tensor) -> None:
-    """Write one output as PNG, if the report shows that row."""
-    if row in params.report.gallery or row in ("hr", "vae_roundtrip"):
-        write_image(images / set_name / row / f"{file.stem}.png", image)
+def write_pictures(folder: Path, name: str, pictures: Mapping[str, Tensor], kept: Collection[str]) -> None:
+    """Write the rows that are kept as <row>/<name>.png."""
+    for row, picture in pictures.items():
+        if row in kept:
+            write_image(folder / row / f"{name}.png", picture)
 
 
 def number(value: float) -> str:

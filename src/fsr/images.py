@@ -3,6 +3,7 @@
 Images are float32 in [0, 1], shaped (B, 3, H, W), at every boundary of the project.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fsr.files import write_atomically
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+from fsr.layouts import SUFFIXES
 
 
 def list_images(folder: Path | str) -> list[Path]:
@@ -80,8 +80,8 @@ def quantise(images: Tensor) -> Tensor:
     return to_bytes(images).float() / 255
 
 
-def centre_crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """The largest centred crop whose sides are multiples of `multiple`.
+def crop_to_multiple(images: Tensor, multiple: int, *, centred: bool = False) -> Tensor:
+    """The largest crop whose sides are multiples of `multiple`: from the top left corner, or the centre.
 
     Raises:
         ValueError: the image is smaller than one multiple.
@@ -93,25 +93,55 @@ def centre_crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
             f"an image of {width}x{height} pixels is smaller than {multiple}x{multiple}, the least this scale and "
             "autoencoder can take; remove it from the dataset"
         )
-    top, left = (height - new_height) // 2, (width - new_width) // 2
+    top, left = ((height - new_height) // 2, (width - new_width) // 2) if centred else (0, 0)
     return images[..., top : top + new_height, left : left + new_width]
 
 
-def shrink(images: Tensor, scale: int) -> Tensor:
-    """Low-resolution images: antialiased bicubic (a = -0.5, as MATLAB's imresize and Pillow), rounded to 8 bits.
+def shrink(images: Tensor, scale: int, *, antialias: bool = True, rounded: bool = True) -> Tensor:
+    """Low-resolution images (B, C, H / scale, W / scale); sides must be multiples of `scale`.
 
-    Sides must be multiples of `scale`. Source: docs/protocol.md, `strict`.
+    Args:
+        antialias: bicubic of a = -0.5, its kernel widened by `scale`, as MATLAB's imresize and Pillow have it; else
+            torch's plain bicubic of a = -0.75.
+        rounded: clamped and rounded to 8 bits; else float, and outside [0, 1] where the kernel overshoots.
     """
     height, width = images.shape[-2:]
     size = (height // scale, width // scale)
-    return quantise(F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True))
+    small = F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=antialias)
+    return quantise(small) if rounded else small
 
 
-def enlarge(images: Tensor, scale: int) -> Tensor:
-    """Pixels enlarged with the a = -0.5 bicubic kernel, not rounded."""
+def enlarge(images: Tensor, scale: int, *, antialias: bool = True) -> Tensor:
+    """Pixels enlarged to (B, C, scale H, scale W), bicubic, not rounded.
+
+    Args:
+        antialias: with the kernel `shrink` has by this name, which torch ties to it: a = -0.5, else a = -0.75.
+    """
     height, width = images.shape[-2:]
     size = (height * scale, width * scale)
-    return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=antialias)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How a protocol makes low-resolution images and enlarges pixels; fields as the arguments of `shrink`."""
+
+    antialias: bool
+    rounded: bool
+
+    def low_resolution(self, x_H: Tensor, scale: int) -> Tensor:
+        """x_L (B, C, H / scale, W / scale) of x_H, whose sides must be multiples of `scale`."""
+        return shrink(x_H, scale, antialias=self.antialias, rounded=self.rounded)
+
+    def enlarge(self, images: Tensor, scale: int) -> Tensor:
+        """Pixels (B, C, scale H, scale W), not rounded."""
+        return enlarge(images, scale, antialias=self.antialias)
+
+
+RESAMPLINGS = {
+    "strict": Resampling(antialias=True, rounded=True),
+    "prototype": Resampling(antialias=False, rounded=False),
+}
 
 
 def enlarge_features(features: Tensor, size: tuple[int, int]) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fsr.metrics.fidelity import crop_border, l1, luma, psnr, ssim
@@ -33,6 +34,28 @@ def test_ssim_is_scikit_images_gaussian_one():
     )
     assert ssim(a, b) == pytest.approx(expected, abs=2e-4)
     assert ssim(a, a) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", [(40, 52), (11, 30)])
+def test_ssim_over_every_position_is_scipys_under_mirrored_borders(shape):
+    """torch's "reflect" padding, which repeats no border pixel, is scipy's "mirror"."""
+    pixels = [array(x).transpose(2, 0, 1) for x in pair(*shape)]
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, radius=5, mode="mirror", axes=(1, 2))
+
+    (a, b), (mean_a, mean_b) = pixels, map(blur, pixels)
+    covariance = blur(a * b) - mean_a * mean_b
+    variances = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+    similar = (2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)
+    expected = (similar / ((mean_a**2 + mean_b**2 + 1e-4) * (variances + 9e-4))).mean()
+    assert ssim(*pair(*shape), reflected=True) == pytest.approx(expected, abs=1e-5)
+    assert ssim(*pair(*shape)) != pytest.approx(expected, abs=1e-4)
+
+
+def test_ssim_of_an_image_smaller_than_its_window_is_refused():
+    with pytest.raises(ValueError, match="SSIM needs sides over 10 pixels"):
+        ssim(*pair(10, 30), reflected=True)
 
 
 def test_luma_is_the_y_of_ycbcr_as_matlab_has_it():

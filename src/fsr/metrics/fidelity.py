@@ -25,8 +25,11 @@ def psnr(images: Tensor, targets: Tensor) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
-def ssim(images: Tensor, targets: Tensor) -> float:
-    """Structural similarity with the 11x11 Gaussian window (sigma 1.5), over the positions where it lies inside.
+def ssim(images: Tensor, targets: Tensor, *, reflected: bool = False) -> float:
+    """Structural similarity with the 11x11 Gaussian window of sigma 1.5, averaged over positions and channels.
+
+    Args:
+        reflected: over every position, the images reflected at their border; else where the window lies inside.
 
     Raises:
         ValueError: a side is shorter than the window.
@@ -36,7 +39,7 @@ def ssim(images: Tensor, targets: Tensor) -> float:
     _, values = structural_similarity_index_measure(
         images, targets, gaussian_kernel=True, sigma=1.5, data_range=1.0, return_full_image=True
     )
-    return crop_border(values, SSIM_RADIUS).double().mean().item()
+    return crop_border(values, 0 if reflected else SSIM_RADIUS).double().mean().item()
 
 
 def l1(images: Tensor, targets: Tensor) -> float:

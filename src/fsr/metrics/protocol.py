@@ -2,19 +2,36 @@
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.images import centre_crop_to_multiple, quantise, shrink
+from fsr.images import RESAMPLINGS, Resampling, crop_to_multiple, quantise
 from fsr.metrics.fidelity import crop_border, l1, luma, psnr, ssim
 from fsr.upscalers.base import Sample
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`strict`: antialiased 8-bit LR, 8-bit output, border of `scale` pixels left out of PSNR, SSIM and L1."""
+    """What a named protocol does where protocols differ.
+
+    Attributes:
+        centred: images are cropped around their centre to what scale and autoencoder take; else from the top left
+            corner, as MATLAB scripts of super-resolution do.
+        resampling: makes low-resolution images and enlarges pixels.
+        rounded: outputs and targets are rounded to 8 bits before any metric; else they are floats.
+        drops_border: PSNR, SSIM and L1 leave a border of `scale` pixels out.
+        reflected_ssim: SSIM is taken at every position, images reflected; else where its window lies inside.
+        lpips_side: LPIPS sees images resized to this many pixels a side; None leaves their size.
+    """
 
     name: str
+    centred: bool
+    resampling: Resampling
+    rounded: bool
+    drops_border: bool
+    reflected_ssim: bool
+    lpips_side: int | None
 
     def sample(self, image: Tensor, autoencoder: FrozenAutoencoder, scale: int) -> Sample:
         """An evaluation sample of an image (1, 3, H, W) in [0, 1], cropped to what scale and autoencoder take.
@@ -22,24 +39,54 @@ class Protocol:
         Raises:
             ValueError: the image is too small.
         """
-        x_H = centre_crop_to_multiple(image, scale * autoencoder.factor)
-        return Sample(autoencoder, shrink(x_H, scale), scale, x_H)
+        x_H = crop_to_multiple(image, scale * autoencoder.factor, centred=self.centred)
+        return Sample(autoencoder, self.resampling.low_resolution(x_H, scale), scale, x_H, self.resampling)
 
     def output(self, images: Tensor) -> Tensor:
-        """What would be saved: clamped and rounded to 8 bits."""
-        return quantise(images)
+        """What is measured: clamped to [0, 1], the range of every metric, and rounded where the protocol says so."""
+        return quantise(images) if self.rounded else images.clamp(0, 1)
 
     def fidelity(self, output: Tensor, target: Tensor, scale: int) -> dict[str, float]:
-        """PSNR and SSIM in RGB and luma, and RGB L1, of 8-bit images without their border."""
-        a, b = crop_border(output, scale), crop_border(target, scale)
+        """PSNR and SSIM in RGB and luma, and RGB L1, of what `output` made.
+
+        Raises:
+            ValueError: an image is too small for SSIM.
+        """
+        border = scale if self.drops_border else 0
+        a, b = crop_border(output, border), crop_border(target, border)
         a_luma, b_luma = luma(a), luma(b)
         return {
             "psnr": psnr(a, b),
             "psnr_y": psnr(a_luma, b_luma),
-            "ssim": ssim(a, b),
-            "ssim_y": ssim(a_luma, b_luma),
+            "ssim": ssim(a, b, reflected=self.reflected_ssim),
+            "ssim_y": ssim(a_luma, b_luma, reflected=self.reflected_ssim),
             "rgb_l1": l1(a, b),
         }
 
+    def lpips_view(self, images: Tensor) -> Tensor:
+        """The images as LPIPS sees them: whole, or resized (bilinear, not antialiased, to a square) to `lpips_side`."""
+        if self.lpips_side is None:
+            return images
+        return F.interpolate(images, size=(self.lpips_side,) * 2, mode="bilinear", align_corners=False)
 
-PROTOCOLS = {"strict": Protocol("strict")}
+
+PROTOCOLS = {
+    "strict": Protocol(
+        name="strict",
+        centred=False,
+        resampling=RESAMPLINGS["strict"],
+        rounded=True,
+        drops_border=True,
+        reflected_ssim=False,
+        lpips_side=None,
+    ),
+    "prototype": Protocol(
+        name="prototype",
+        centred=True,
+        resampling=RESAMPLINGS["prototype"],
+        rounded=False,
+        drops_border=False,
+        reflected_ssim=True,
+        lpips_side=256,
+    ),
+}

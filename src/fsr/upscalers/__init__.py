@@ -1,11 +1,11 @@
 """Every row of the tables, behind one protocol."""
 
 from fsr.flow.field import VectorField
-from fsr.upscalers.base import Rendering, Sample, Upscaler
+from fsr.upscalers.base import Rendering, Sample, Upscaler, encode_together
 from fsr.upscalers.fsr import Fsr, diagnostics
 from fsr.upscalers.interpolation import Bicubic, DecodedBicubic, FeatureBicubic, LatentBicubic, VaeRoundtrip
 
-__all__ = ["Fsr", "Rendering", "Sample", "Upscaler", "build_upscalers", "known_upscalers"]
+__all__ = ["Fsr", "Rendering", "Sample", "Upscaler", "build_upscalers", "encode_together", "known_upscalers"]
 
 
 def build_upscalers(names: list[str], field: VectorField, seed: int = 0) -> list[Upscaler]:

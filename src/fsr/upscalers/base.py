@@ -1,6 +1,6 @@
 """The protocol of every row of the tables, and what an upscaler is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.flow.path import enlarged_feature
-from fsr.images import enlarge
+from fsr.images import RESAMPLINGS, Resampling
 
 
 @dataclass
@@ -18,12 +18,14 @@ class Sample:
 
     Attributes:
         x_L: (1, 3, h, w) in [0, 1]; x_H: (1, 3, scale h, scale w) or None.
+        resampling: how this sample's pixels are enlarged.
     """
 
     autoencoder: FrozenAutoencoder
     x_L: Tensor
     scale: int
     x_H: Tensor | None = None
+    resampling: Resampling = RESAMPLINGS["strict"]
     _features: dict[tuple[str, str], Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -49,7 +51,7 @@ class Sample:
     @cached_property
     def x_base(self) -> Tensor:
         """The decode of z_L, enlarged in pixels."""
-        return enlarge(self.autoencoder.decode(self.z_L), self.scale)
+        return self.resampling.enlarge(self.autoencoder.decode(self.z_L), self.scale)
 
     def f_B(self, cut: str) -> Tensor:
         """The enlarged low-resolution feature at `cut`."""
@@ -64,6 +66,17 @@ class Sample:
         if (name, cut) not in self._features:
             self._features[name, cut] = make()
         return self._features[name, cut]
+
+
+def encode_together(samples: Sequence[Sample], batch: int) -> None:
+    """Make z_L, z_H, x_H_rec and x_base of samples with high resolution, up to `batch` images of one size at once."""
+    autoencoder = samples[0].autoencoder
+    z_L = autoencoder.encode_all([sample.x_L for sample in samples], batch)
+    z_H = autoencoder.encode_all([sample.x_H for sample in samples], batch)
+    decoded = zip(autoencoder.decode_all(z_H, batch), autoencoder.decode_all(z_L, batch), strict=True)
+    for sample, low, high, (x_H_rec, x_L_rec) in zip(samples, z_L, z_H, decoded, strict=True):
+        sample.z_L, sample.z_H, sample.x_H_rec = low, high, x_H_rec
+        sample.x_base = sample.resampling.enlarge(x_L_rec, sample.scale)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from fsr.images import enlarge, enlarge_features
+from fsr.images import enlarge_features
 from fsr.upscalers.base import Rendering, Sample
 
 
 @dataclass(frozen=True)
 class Bicubic:
-    """Pixels enlarged; no autoencoder."""
+    """Pixels enlarged with the kernel of the sample's protocol; no autoencoder."""
 
     name: str = "bicubic"
 
     def __call__(self, sample: Sample) -> Rendering:
-        return Rendering(enlarge(sample.x_L, sample.scale))
+        return Rendering(sample.resampling.enlarge(sample.x_L, sample.scale))
 
 
 @dataclass(frozen=True)
