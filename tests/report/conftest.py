@@ -1,18 +1,27 @@
-"""A small synthetic experiment: two sets of three images, every kind of cell, a method that wins and one that loses."""
+"""A small synthetic experiment: two sets of three images, every kind of cell, a method that wins and one that loses.
+
+And a mixed one: two protocols, a set that is not available, one that is a variant, published numbers, a leaked image.
+"""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 
 from fsr.config import Params
 from fsr.files import write_json
 from fsr.images import write_image
 from fsr.metrics.fidelity import l1, psnr, ssim
 from fsr.report import ReportInputs
+from fsr.report.cells import COLUMNS, read_benchmark
+from fsr.report.published import COLUMNS as PUBLISHED_COLUMNS
 
 HEIGHT, WIDTH, SCALE = 48, 64, 2
 SETS = {"SetA": ("ant", "bee", "cat"), "SetB": ("dog", "eel", "fox")}
@@ -20,6 +29,16 @@ NOISE = {"bicubic": 0.06, "decoded_bicubic": 0.08, "latent_bicubic": 0.25, "feat
          "fsr_euler2": 0.035, "fsr_eta0.10": 0.05, "vae_roundtrip": 0.0}  # fmt: skip
 LOSES_ON = ("SetB", "fox")  # there fsr is noisier than feature_bicubic
 GALLERY = ("lr", "bicubic", "feature_bicubic", "fsr", "vae_roundtrip", "hr")
+PUBLISHED = (
+    ("Someone", "https://example.org/paper", "main", "SetB", "magic", "Y crop 2", "psnr", "31.40"),
+    ("Someone", "https://example.org/paper", "main", "SetB", "magic", "Y crop 2", "ssim", "0.9120"),
+    ("Another", "a thesis", "main", "SetB", "spell", "RGB", "niqe_like", "4.100"),
+    ("Another", "a thesis", "main", "Manga109", "spell", "RGB", "psnr", "30.1"),
+    ("Another", "a thesis", "main", "Elsewhere", "spell", "RGB", "psnr", "99.9"),
+)
+MATCH = {"train_set": "Train", "train_image": "302", "test_set": "SetA", "test_image": "bee", "scale": 1.02,
+         "rotation_degrees": -0.4, "mirrored": True, "overlap": 0.987, "correlation": 0.9912,
+         "inliers": 120}  # fmt: skip
 NO_LPIPS, NO_FEATURE = "LPIPS backbone alex is not at hand", "not a method in feature space"
 
 
@@ -35,6 +54,10 @@ class Facts:
     gallery: tuple[str, ...] = GALLERY
     no_lpips: str = NO_LPIPS
     no_feature: str = NO_FEATURE
+    absent: str = "Manga109"
+    absent_reason: str = "it is given on request only; put it where data.folders finds it"
+    published: tuple[tuple[str, ...], ...] = PUBLISHED
+    match: dict = field(default_factory=lambda: MATCH)
 
 
 @pytest.fixture(scope="session")
@@ -44,64 +67,98 @@ def facts() -> Facts:
 
 
 @pytest.fixture(scope="session")
-def params() -> Params:
+def params(root: Path) -> Params:
     """Parameters of which the report reads the names, the scale, the seed and its own section."""
-    sizes = {"hidden": 8, "blocks": 1, "block": "depthwise", "patch": 1, "gate": "none"}
-    losses = dict.fromkeys(
-        ("flow", "endpoint", "fft", "one_step", "rgb", "low_frequency", "high_frequency", "drift", "gate_sparsity"), 1.0
-    )
-    weights = {"high_frequency": 1.0, "fft": 0.5, "low_frequency": 0.7, "sensitivity": 0.7, "cost": 0.3}
-    values = {
-        "experiment": "synthetic",
-        "seed": 0,
-        "scale": SCALE,
-        "runtime": {"device": "cpu", "dtype": "float32", "threads": 1},
-        "data": {"train": ["Train"], "test": list(SETS), "mirror": None, "folders": {}},
-        "vae": {"class": "AutoencoderKL", "path": "embedded", "subfolder": None, "revision": None, "dtype": "float32"},
-        "latents": {"crops": 4, "validation_crops": 2, "validation_fraction": 0.1, "crop_size": 32, "shard_size": 4,
-                    "batch": 2, "dtype": "float32"},
-        "probe": {"cuts": ["f1", "f2", "f3"], "crops": 4, "score": "absolute", "weights": weights, "margin": 0.05,
-                  "bootstrap": 200},
-        "train": {"cut": "best", "field": sizes, "losses": losses | {"gate_variation": 0.0}, "pixel_loss_every": 2,
-                  "sigma_max": 0.03, "statistics": "cache", "statistics_crops": 2, "steps": 60, "hours": None,
-                  "batch": 1, "accumulation": 1, "lr": 1e-3, "warmup_steps": 2, "decay_from": 0.5, "weight_decay": 0.0,
-                  "clip_grad_norm": 1.0, "ema_decay": 0.9, "checkpoint_tail": False, "checkpoint_field": False,
-                  "validate_every": 10, "checkpoint_every": 10},
-        "benchmark": {"protocol": "strict", "upscalers": list(NOISE), "dtype": "float32", "lpips": "auto",
-                      "bootstrap": 500},
-        "report": {"gallery": list(GALLERY), "zooms": 2, "zoom_size": 16},
-    }  # fmt: skip
+    values = yaml.safe_load((root / "tests/tiny/params.yaml").read_text(encoding="utf-8"))
+    values |= {"experiment": "synthetic", "scale": SCALE}
+    values["data"] |= {"train": ["Train"], "test": list(SETS)}
+    values["probe"]["cuts"] = ["f1", "f2", "f3"]
+    values["benchmark"] |= {"upscalers": list(NOISE), "bootstrap": 500}
+    values["report"] = {"gallery": list(GALLERY), "zooms": 2, "zoom_size": 16}
     return Params.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def mixed_params(params: Params) -> Params:
+    """Parameters of the mixed experiment."""
+    benchmark = params.benchmark.model_copy(update={"protocols": ["strict", "prototype"]})
+    return params.model_copy(update={"benchmark": benchmark})
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     """The files of the stages before the report."""
     root = tmp_path_factory.mktemp("results")
+    return _write_results(root, ("strict",), [_manifest("Train", 3, role="train"), *(_manifest(name) for name in SETS)])
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory, facts: Facts) -> ReportInputs:
+    """The files of the mixed experiment; the set that is not available stands between the two that are."""
+    root = tmp_path_factory.mktemp("mixed")
+    absent = {"name": facts.absent, "role": "test", "available": False, "reason": facts.absent_reason, "files": []}
+    train = _manifest("Train", 3, role="train", excluded=["303"])
+    set_a, set_b = _manifest("SetA"), _manifest("SetB", variant="GTmod12", cropped=True, verified=False)
+    protocols = ("strict", "prototype")
+    return _write_results(root, protocols, [train, set_a, absent, set_b], matches=[MATCH], published=PUBLISHED)
+
+
+@pytest.fixture(scope="session")
+def cells(results: ReportInputs) -> pd.DataFrame:
+    """What was measured in the synthetic experiment."""
+    return read_benchmark(results.benchmarks, ("strict",)).measured
+
+
+def _manifest(name: str, images: int = 3, role: str = "test", **found: object) -> dict:
+    entry = {"name": name, "role": role, "available": True, "reason": "", "source": "package", "variant": "HR",
+             "cropped": False, "verified": True, "licence": "CC0", "sha256": "0" * 64}  # fmt: skip
+    return entry | {"files": [{"name": f"{index}.png", "sha256": "0" * 64} for index in range(images)]} | found
+
+
+def _write_results(
+    root: Path,
+    protocols: tuple[str, ...],
+    manifests: list[dict],
+    matches: Sequence[dict] = (),
+    published: Sequence = (),
+) -> ReportInputs:
     rng = np.random.default_rng(0)
-    for name, images in SETS.items():
-        cells = [cell for image in images for cell in _benchmark_image(root / "images", name, image, rng)]
-        _write_csv(
-            root / f"{name}.csv", ("protocol", "set", "image", "upscaler", "target", "metric", "value", "reason"), cells
-        )
-    write_image(root / "grid.png", torch.rand(3, 40, 90, generator=torch.Generator().manual_seed(1)))
-    write_image(root / "validation.png", torch.rand(3, 40, 80, generator=torch.Generator().manual_seed(2)))
+    sets = [manifest for manifest in manifests if manifest["role"] == "test"]
+    for each in sets:
+        name = each["name"]
+        lines = [(protocol, name, *[""] * 5, each["reason"]) for protocol in protocols]
+        if each["available"]:
+            lines = [line for image in SETS[name] for line in _benchmark_image(root, protocols, name, image, rng)]
+        _write_csv(root / f"{name}.csv", COLUMNS, lines)
+    for manifest in manifests:
+        write_json(root / f"raw/{manifest['name']}/manifest.json", manifest)
+    compared = {"train": [{"set": "Train", "images": 3}], "test": [{"set": name, "images": 3} for name in SETS]}
+    write_json(root / "leakage.json", {"action": "report", "method": {}, **compared, "matches": list(matches)})
+    _write_csv(root / "published.csv", PUBLISHED_COLUMNS, list(published))
+    for seed, name in enumerate(("grid", "validation", "leakage"), start=1):
+        write_image(root / f"{name}.png", torch.rand(3, 40, 90, generator=torch.Generator().manual_seed(seed)))
     _write_probe(root)
     _write_training(root, rng)
     return ReportInputs(
-        tuple(root / f"{name}.csv" for name in SETS),
-        root / "images",
-        root / "probe.csv",
-        root / "probe_runtime.csv",
-        root / "grid.png",
-        root / "selected_cut.json",
-        root / "log.csv",
-        root / "validation.png",
-        root / "runtime.json",
+        benchmarks=tuple(root / f"{each['name']}.csv" for each in sets),
+        pictures=root / "images",
+        datasets=tuple(root / f"raw/{manifest['name']}/manifest.json" for manifest in manifests),
+        leakage=root / "leakage.json",
+        leakage_grid=root / "leakage.png",
+        published=root / "published.csv",
+        probe=root / "probe.csv",
+        probe_runtime=root / "probe_runtime.csv",
+        probe_grid=root / "grid.png",
+        selected_cut=root / "selected_cut.json",
+        train_log=root / "log.csv",
+        train_grid=root / "validation.png",
+        train_runtime=root / "runtime.json",
     )
 
 
-def _benchmark_image(folder: Path, name: str, image: str, rng: np.random.Generator) -> list[tuple[str, ...]]:
+def _benchmark_image(
+    root: Path, protocols: tuple[str, ...], name: str, image: str, rng: np.random.Generator
+) -> list[tuple[str, ...]]:
     y, x = np.mgrid[:HEIGHT, :WIDTH] / 16
     phase = rng.uniform(0, 6, (3, 1, 1))
     target = torch.from_numpy(0.5 + 0.3 * np.sin(x * 2 + phase) * np.cos(y * 3 - phase))[None].float()
@@ -113,22 +170,22 @@ def _benchmark_image(folder: Path, name: str, image: str, rng: np.random.Generat
     hr = (target + torch.from_numpy(rng.normal(0, 0.02, target.shape))).float()
     shown = pictures | {"hr": hr, "lr": target[..., ::SCALE, ::SCALE]}
     for row in GALLERY:
-        write_image(folder / name / row / f"{image}.png", shown[row])
-    cells = []
-    for row, picture in pictures.items():
+        write_image(root / "images" / name / row / f"{image}.png", shown[row])
+    lines = []
+    for protocol, (row, picture) in product(protocols, pictures.items()):
         for goal, goal_picture in (("x_H_rec", target), ("hr", hr)):
-            place = ("strict", name, image, row, goal)
+            place = (protocol, name, image, row, goal)
             values = {
-                "psnr": psnr(picture, goal_picture),
+                "psnr": psnr(picture, goal_picture) + (0.3 if protocol == "prototype" else 0.0),
                 "ssim": ssim(picture, goal_picture),
                 "rgb_l1": l1(picture, goal_picture),
             }
-            cells += [(*place, metric, f"{value:.8g}", "") for metric, value in values.items()]
-            cells.append((*place, "lpips", "", NO_LPIPS))
+            lines += [(*place, metric, f"{value:.8g}", "") for metric, value in values.items()]
+            lines.append((*place, "lpips", "", NO_LPIPS))
             if goal == "x_H_rec":
                 in_features = row.startswith(("feature", "fsr"))
-                cells.append((*place, "feature_l1", *((f"{NOISE[row]:.8g}", "") if in_features else ("", NO_FEATURE))))
-    return cells
+                lines.append((*place, "feature_l1", *((f"{NOISE[row]:.8g}", "") if in_features else ("", NO_FEATURE))))
+    return lines
 
 
 def _write_probe(root: Path) -> None:
@@ -187,7 +244,7 @@ def _write_training(root: Path, rng: np.random.Generator) -> None:
         validation = f"{20 + 5 * (1 - fall):.4f}" if step % 10 == 0 else ""
         rows.append((step, 1e-3, f"{fall:.5g}", f"{0.5 * fall:.5g}", pixel, validation))
     _write_csv(root / "log.csv", ("step", "lr", "loss", "one_step", "rgb", "validation_psnr"), rows)
-    write_json(root / "runtime.json", {"steps": 60, "seconds": 3725.4, "peak_memory_gib": 1.25})
+    write_json(root / "runtime.json", {"steps": 60, "seconds": 3725.4, "peak_memory_gib": 1.25, "autocast": "float32"})
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:

@@ -7,9 +7,11 @@ from PIL import Image
 
 from fsr.report import tables
 from fsr.report.figures import draw_probe, draw_psnr, draw_training
-from fsr.report.mosaics import draw_contact_sheet, draw_zooms
+from fsr.report.mosaics import draw_contact_sheet, draw_notice, draw_zooms
 from fsr.report.pictures import Gallery, Window, shown
 from fsr.report.style import drawing
+
+LABELS = {"SetA": "SetA", "SetB": "SetB (GTmod12), content not verified"}
 
 
 def inked(path) -> float:
@@ -18,20 +20,16 @@ def inked(path) -> float:
         return float((np.asarray(picture.convert("RGB")) < 250).any(axis=2).mean())
 
 
-@pytest.fixture(scope="module")
-def cells(results):
-    return tables.read_cells(results.benchmarks)
-
-
 def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, facts):
     summary, probe, log = tables.summarise(cells, 50, 0), pd.read_csv(results.probe), pd.read_csv(results.train_log)
     gallery, images = Gallery(results.pictures, facts.gallery, facts.scale), shown(tables.gains(cells))
     window = Window("SetB", "fox", 16, 32, 16, -0.1)
     draw = {
-        "psnr": lambda path: draw_psnr(path, summary),
+        "psnr": lambda path: draw_psnr(path, summary, LABELS),
         "training": lambda path: draw_training(path, log),
         "probe": lambda path: draw_probe(path, probe, params.probe.weights),
         "contact": lambda path: draw_contact_sheet(path, gallery, images),
+        "notice": lambda path: draw_notice(path, "SetC: not available", "given on request only " * 9),
         "zooms": lambda path: draw_zooms(path, gallery, [window], [window]),
     }
     for name, write in draw.items():
@@ -43,13 +41,14 @@ def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, 
         assert inked(tmp_path / f"{name}.png") > 0.01, name
 
 
-def test_psnr_of_a_row_moves_its_dot(cells, tmp_path):
+def test_psnr_of_a_row_moves_its_dot_and_a_label_stands_above_its_panel(cells, tmp_path):
     summary = tables.summarise(cells, 50, 0)
-    draw_psnr(tmp_path / "a.png", summary)
+    draw_psnr(tmp_path / "a.png", summary, LABELS)
     moved = summary.copy()
     moved.loc[(moved["upscaler"] == "fsr") & (moved["metric"] == "psnr"), "mean"] += 1
-    draw_psnr(tmp_path / "b.png", moved)
-    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    draw_psnr(tmp_path / "b.png", moved, LABELS)
+    draw_psnr(tmp_path / "c.png", summary, LABELS | {"SetB": "SetB"})
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 3
 
 
 def test_the_probe_is_drawn_without_terms_where_the_score_is_not_their_sum(params, results, tmp_path):

@@ -3,10 +3,14 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
-from fsr.report import build_report
-from fsr.report.page import PictureStore
+from fsr.images import read_image
+from fsr.report import build_report, tables
+from fsr.report.cells import read_benchmark
+from fsr.report.figures import draw_psnr
+from fsr.report.page import PictureStore, data_uri
 
 VOID = {"img", "input", "meta", "link", "br"}
 
@@ -44,8 +48,21 @@ def text(page_path):
     return page_path.read_text(encoding="utf-8")
 
 
-def test_the_page_nests_and_names_its_language(text):
-    page = Page(text)
+@pytest.fixture(scope="module")
+def mixed_folder(mixed_params, mixed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    build_report(mixed_params, mixed, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed_text(mixed_folder):
+    return (mixed_folder / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["text", "mixed_text"])
+def test_the_page_nests_and_names_its_language(page, request):
+    page = Page(request.getfixturevalue(page))
     assert page.open == []
     assert page.all("html")[0]["lang"] == "en"
 
@@ -71,15 +88,20 @@ def test_equal_pictures_are_held_once(tmp_path):
     assert len(store.uris) == 2
 
 
-def test_nothing_is_asked_of_the_network(text):
-    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
-    assert not re.search(r"https?://|url\(|@import|//[a-z]", without_pictures)
+@pytest.mark.parametrize("page", ["text", "mixed_text"])
+def test_nothing_is_asked_of_the_network(page, request):
+    """A citation may name an address, as text; no attribute, style or script does."""
+    text = request.getfixturevalue(page)
+    attributes = [value for _, each in Page(text).elements for value in each.values() if value]
+    assert not [value for value in attributes if "//" in value and not value.startswith("data:image/png;base64,")]
+    code = "".join(re.findall(r"<(?:style|script)>.*?</(?:style|script)>", text, flags=re.DOTALL))
+    assert code and not re.search(r"https?:|url\(|@import|//", code)
     assert "default-src 'none'" in text
 
 
 def test_tables_and_pictures_have_captions_and_headings(text, facts):
     page = Page(text)
-    assert len(page.all("caption")) == len(page.all("table")) == 4 + 4 + 2
+    assert len(page.all("caption")) == len(page.all("table")) == 4 + 4 + 2 + 1
     assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
     outside_sliders = [image for image in page.all("img") if "id" not in image and "class" not in image]
     assert all(image["alt"] for image in outside_sliders)
@@ -92,6 +114,76 @@ def test_images_stand_by_gain_and_the_failure_is_named(text, facts):
     assert set(order[:3]) == set(facts.sets["SetA"])
     assert order[-1] == facts.loses_on[1]
     assert text.count("FSR is worse here") == 1
+
+
+def test_a_study_without_anything_to_warn_of_has_no_warning(text, facts):
+    assert "alert" not in [each.get("role") for each in Page(text).all("p")]
+    assert "not available" not in text
+    assert "3 training images compared with 6 test images: none shows a test image" in text
+    assert "No published numbers are listed for SetA, SetB." in text
+    assert "#leakage" not in text and "Pairs of pictures" not in text
+
+
+def test_protocols_follow_each_other_below_each_target(mixed_text):
+    captions = re.findall(r"<caption><span>Means over images: (.*?)</span>", mixed_text)
+    label = {"SetA": "SetA", "SetB": "SetB (GTmod12), content not verified"}
+    assert captions == [
+        f"{label[name]}, 3 images; protocol {protocol}, target {target}"
+        for target in ("x_H_rec, the VAE reconstruction", "hr, the raw high-resolution image")
+        for protocol in ("strict", "prototype")
+        for name in ("SetA", "SetB")
+    ]
+
+
+def test_pictures_and_the_chart_are_of_the_first_protocol(mixed_params, mixed, mixed_folder, mixed_text, tmp_path):
+    assert "PSNR against the VAE reconstruction, protocol strict." in mixed_text
+    assert "intervals over images; protocol strict." in mixed_text
+    per_image = pd.read_csv(mixed_folder / "tables/per_image.csv").query("image == 'ant' and target == 'x_H_rec'")
+    strict = per_image[per_image["protocol"] == "strict"].set_index("upscaler")["psnr"]
+    assert f"({strict['feature_bicubic']:.2f} → {strict['fsr']:.2f} dB)" in mixed_text
+    measured = read_benchmark(mixed.benchmarks, ("strict", "prototype")).under("strict")
+    summary = tables.summarise(measured, mixed_params.benchmark.bootstrap, mixed_params.seed)
+    draw_psnr(tmp_path / "psnr.png", summary, {"SetA": "SetA", "SetB": "SetB (GTmod12), content not verified"})
+    assert (tmp_path / "psnr.png").read_bytes() == (mixed_folder / "figures/psnr.png").read_bytes()
+
+
+def test_a_set_that_is_not_available_is_named_everywhere(mixed_folder, mixed_text, facts):
+    line = f"{facts.absent}: not available ({facts.absent_reason})"
+    assert f"<li>{line}</li>" in mixed_text
+    assert f"- {line}\n" in (mixed_folder / "tables/benchmark.md").read_text(encoding="utf-8")
+    table = pd.read_csv(mixed_folder / "tables/benchmark.csv")
+    lines = table[table["set"] == facts.absent]
+    assert list(lines["protocol"]) == ["strict", "prototype"]
+    assert set(lines["images"]) == {0} and lines["psnr"].isna().all()
+    assert set(lines["reasons"]) == {f"not available: {facts.absent_reason}"}
+    notice = read_image(mixed_folder / f"figures/contact_sheet_{facts.absent}.png")
+    assert 0.001 < (notice < 0.9).float().mean() < 0.2
+    assert f"Contact sheet of {facts.absent}" not in mixed_text
+    assert facts.absent not in set(pd.read_csv(mixed_folder / "tables/per_image.csv")["set"])
+
+
+def test_a_leaked_image_is_warned_of(mixed_folder, mixed_text, mixed):
+    assert [each.get("role") for each in Page(mixed_text).all("p")].count("alert") == 1
+    sentence = (
+        "3 training images compared with 6 test images: 1 test image shown, whole or in part, by training images."
+    )
+    assert mixed_text.count(sentence) == 2
+    assert "Training images that show test images" in mixed_text
+    assert data_uri(mixed.leakage_grid) in mixed_text
+    remark = "SetA: training images show, whole or in part, bee; its numbers are not of unseen images."
+    assert remark in (mixed_folder / "tables/benchmark.md").read_text(encoding="utf-8")
+    assert sentence in (mixed_folder / "tables/data.md").read_text(encoding="utf-8")
+
+
+def test_published_numbers_stand_in_sheets_of_their_own(mixed_folder, mixed_text):
+    published = (mixed_folder / "tables/published.md").read_text(encoding="utf-8")
+    assert published.count("Published numbers, not measured here") == 2
+    assert mixed_text.count("<caption><span>Published numbers, not measured here: SetB") == 1
+    for path in (mixed_folder / "tables").iterdir():
+        assert ("31.40" in path.read_text(encoding="utf-8")) == (path.name == "published.md"), path
+    before, _, rest = mixed_text.partition('<section id="published"')
+    inside, _, after = rest.partition("</section>")
+    assert "magic" in inside and "magic" not in before + after
 
 
 def test_a_gallery_without_the_compared_rows_is_refused(params, results, tmp_path):

@@ -19,8 +19,17 @@ def test_low_resolution_is_repeated_to_the_size_of_the_others(gallery, facts):
     assert np.array_equal(low[:: facts.scale, :: facts.scale], low[1 :: facts.scale, 1 :: facts.scale])
 
 
-def test_windows_tile_every_image_and_average_its_gain(gallery, results, facts):
-    images = tables.gains(tables.read_cells(results.benchmarks))
+def test_a_fourfold_study_is_shown_as_well(tmp_path):
+    write_image(tmp_path / "set/lr/one.png", torch.rand(1, 3, 6, 8))
+    write_image(tmp_path / "set/fsr/one.png", torch.rand(1, 3, 24, 32))
+    fourfold = Gallery(tmp_path, ("lr", "fsr"), 4)
+    low = fourfold.pixels("set", "lr", "one")
+    assert low.shape == fourfold.pixels("set", "fsr", "one").shape == (24, 32, 3)
+    assert np.array_equal(low[::4, ::4], low[3::4, 3::4])
+
+
+def test_windows_tile_every_image_and_average_its_gain(gallery, cells, facts):
+    images = tables.gains(cells)
     found = list(windows(gallery, images, 16))
     assert len(found) == len(images) * (facts.height // 16) * (facts.width // 16)
     assert len({(w.set, w.image, w.top, w.left) for w in found}) == len(found)
@@ -30,8 +39,8 @@ def test_windows_tile_every_image_and_average_its_gain(gallery, results, facts):
     assert mean == pytest.approx(np.mean((base - target) ** 2) - np.mean((fsr - target) ** 2), rel=1e-5)
 
 
-def test_the_extremes_are_chosen_by_gain_alone(gallery, results, facts):
-    images = tables.gains(tables.read_cells(results.benchmarks))
+def test_the_extremes_are_chosen_by_gain_alone(gallery, cells, facts):
+    images = tables.gains(cells)
     found = list(windows(gallery, images, 16))
     largest, least = extremes(found, 2)
     gains = sorted(window.gain for window in found)
@@ -52,15 +61,15 @@ def test_a_planted_window_is_found(tmp_path):
     assert [(w.top, w.left) for w in (*largest, *least)] == [(16, 32), (0, 16)]
 
 
-def test_few_windows_are_not_shown_twice(gallery, results):
-    images = tables.gains(tables.read_cells(results.benchmarks))[:1]
+def test_few_windows_are_not_shown_twice(gallery, cells):
+    images = tables.gains(cells)[:1]
     found = list(windows(gallery, images, 32))
     largest, least = extremes(found, 5)
     assert len(found) == 2 and len(largest) + len(least) == 2
 
 
-def test_windows_larger_than_every_image_are_refused(gallery, results):
-    images = tables.gains(tables.read_cells(results.benchmarks))
+def test_windows_larger_than_every_image_are_refused(gallery, cells):
+    images = tables.gains(cells)
     with pytest.raises(ValueError, match="report.zoom_size"):
         extremes(list(windows(gallery, images, 200)), 1)
 

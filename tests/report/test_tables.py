@@ -7,14 +7,11 @@ import pytest
 
 from fsr.report import build_report, tables
 from fsr.report.run import cost_line, cut_and_note, runtime_sheet
-from fsr.report.sheets import Cell, Sheet, benchmark_sheets, difference_sheets, number, probe_sheet
+from fsr.report.sheets import Cell, Sheet, benchmark_chapter, differences_chapter, number, probe_chapter
 
 RESAMPLES, SEED = 400, 0
-
-
-@pytest.fixture(scope="module")
-def cells(results):
-    return tables.read_cells(results.benchmarks)
+LABELS = {"SetA": "SetA", "SetB": "SetB"}
+NONE_ABSENT = pd.DataFrame(columns=["protocol", "set", "reason"])
 
 
 @pytest.fixture(scope="module")
@@ -91,52 +88,36 @@ def test_per_image_lines_carry_the_benchmarks_own_digits(cells, results, tmp_pat
 
 
 def test_wide_benchmark_holds_every_mean_and_reason(summary, facts):
-    wide = tables.benchmark_frame(summary)
+    wide = tables.benchmark_frame(summary, NONE_ABSENT)
     line = line_of(wide, set="SetB", target="x_H_rec", upscaler="vae_roundtrip")
     assert line["psnr"] == math.inf and math.isnan(line["psnr_low"])
     assert f"lpips: {facts.no_lpips}" in line["reasons"] and f"feature_l1: {facts.no_feature}" in line["reasons"]
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda cells: cells.rename(columns={"set": "dataset"}), "must have the columns"),
-        (lambda cells: cells.assign(reason=""), "neither value nor reason"),
-        (lambda cells: cells.assign(value="", reason="failed"), "a row without PSNR"),
-        (lambda cells: cells.assign(metric=cells["metric"].replace("ssim", "niqe")), "metric niqe has no name"),
-        (lambda cells: cells[cells["upscaler"] != "decoded_bicubic"], "needs the row decoded_bicubic"),
-    ],
-)
-def test_a_benchmark_that_cannot_be_reported_says_what_to_do(results, tmp_path, damage, message):
-    path = tmp_path / "set.csv"
-    damage(pd.read_csv(results.benchmarks[0], dtype=str, keep_default_na=False)).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=message):
-        tables.read_cells([path])
-
-
 def test_footnotes_are_numbered_once_per_reason():
-    row = (Cell("a"), Cell("–", reason="late"), Cell("–", reason="lost"), Cell("–", reason="late"))
+    row = (Cell("a"), Cell("–", footnote="late"), Cell("–", footnote="lost"), Cell("–", footnote="late"))
     text = Sheet("Caption", ("x", "y", "z", "w"), (row,)).markdown()
     assert "| a | –<sup>1</sup> | –<sup>2</sup> | –<sup>1</sup> |" in text
     assert text.endswith("<sup>1</sup> late  \n<sup>2</sup> lost\n")
 
 
 def test_every_line_of_a_markdown_table_has_as_many_cells(summary, cells):
-    sheets = [*benchmark_sheets(summary), *difference_sheets(tables.difference_frame(cells, 50, SEED))]
+    differences = tables.difference_frame(cells, 50, SEED)
+    sheets = [*benchmark_chapter(summary, LABELS).sheets, *differences_chapter(differences, LABELS).sheets]
     for sheet in sheets:
         widths = {line.count("|") for line in sheet.markdown().splitlines() if line.startswith("|")}
         assert widths == {len(sheet.columns) + 1}
 
 
 def test_every_caption_names_protocol_set_and_target(summary, facts):
-    captions = [sheet.caption for sheet in benchmark_sheets(summary)]
+    captions = [sheet.caption for sheet in benchmark_chapter(summary, LABELS).sheets]
     assert len(captions) == 4
     for caption, (target, name) in zip(captions, [(t, s) for t in ("x_H_rec", "hr") for s in facts.sets], strict=True):
         assert f"{name}, 3 images; protocol strict, target {target}" in caption
 
 
 def test_the_winner_is_bold_and_infinity_a_sign(summary):
-    text = benchmark_sheets(summary)[0].markdown()
+    text = benchmark_chapter(summary, LABELS).sheets[0].markdown()
     winner = next(line for line in text.splitlines() if line.startswith("| FSR one-step"))
     ceiling = next(line for line in text.splitlines() if line.startswith("| VAE round trip"))
     assert winner.count("**") >= 2
@@ -158,7 +139,7 @@ def test_numbers_are_rounded_and_signed(value, signed, text):
 
 
 def test_the_probe_sheet_shows_selection_and_failure(results):
-    text = probe_sheet(pd.read_csv(results.probe).fillna({"reason": ""})).markdown()
+    text = probe_chapter(pd.read_csv(results.probe).fillna({"reason": ""})).markdown()
     assert "| **f2** |" in text and "| selected |" in text
     assert "oom" in text and "out of memory at 4 crops" in text and "nan" not in text
 
@@ -174,7 +155,7 @@ def test_an_overridden_cut_is_told(params, results):
 
 def test_what_depends_on_the_machine_is_on_the_page_only(params, results, tmp_path):
     other = tmp_path / "runtime.json"
-    other.write_text('{"steps": 60, "seconds": 59.6, "peak_memory_gib": 9.0}')
+    other.write_text('{"steps": 60, "seconds": 59.6, "peak_memory_gib": 9.0, "autocast": "bfloat16"}')
     build_report(params, results, tmp_path / "a")
     build_report(params, replace(results, train_runtime=other), tmp_path / "b")
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*") if path.suffix != ".html")
@@ -185,8 +166,7 @@ def test_what_depends_on_the_machine_is_on_the_page_only(params, results, tmp_pa
 
 
 def test_cost_and_runtime_read_naturally(results):
-    assert "1 h 02 min 05 s, peak memory 1.25 GiB" in cost_line(
-        {"steps": 1, "seconds": 3725.4, "peak_memory_gib": 1.25}
-    )
+    cost = {"steps": 1, "seconds": 3725.4, "peak_memory_gib": 1.25, "autocast": "float32"}
+    assert "1 h 02 min 05 s, float32, peak memory 1.25 GiB" in cost_line(cost)
     probe = pd.read_csv(results.probe).fillna({"reason": ""})
     assert runtime_sheet(pd.read_csv(results.probe_runtime), probe).notes == ["out of memory at 4 crops"]

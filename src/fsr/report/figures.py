@@ -1,5 +1,6 @@
 """The report's charts, each drawn from the files of one stage; the same input gives the same bytes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,13 @@ CURVE_LABELS = {"validation_psnr": "validation PSNR (dB)", "lr": "learning rate"
 RUNNING_POINTS = 40  # a training curve's median is taken over 1/40 of its points
 
 
-def draw_psnr(path: Path, summary: pd.DataFrame) -> None:
-    """Mean PSNR against x_H_rec with intervals, a panel per set; filled dots are methods, hollow ones diagnostics."""
+def draw_psnr(path: Path, summary: pd.DataFrame, labels: Mapping[str, str]) -> None:
+    """Mean PSNR against x_H_rec with intervals, a panel per set; filled dots are methods, hollow ones diagnostics.
+
+    Args:
+        summary: of one protocol.
+        labels: {set: what its panel calls it}.
+    """
     lines = summary[(summary["target"] == PRIMARY) & (summary["metric"] == "psnr")]
     sets, upscalers = list(lines["set"].unique()), list(lines["upscaler"].unique())
     with drawing(path, 2.0 + 2.8 * max(len(sets), 2), 1.2 + 0.27 * len(upscalers)) as figure:
@@ -25,7 +31,8 @@ def draw_psnr(path: Path, summary: pd.DataFrame) -> None:
         for axes, name in zip(panels, sets, strict=True):
             part = lines[lines["set"] == name]
             _psnr_panel(axes, part)
-            axes.set(title=f"{name} ({part['images'].iloc[0]} images)", xlabel="PSNR vs x_H_rec (dB)")
+            title = f"{labels[name]} ({part['images'].iloc[0]} images)".replace(", ", ",\n")
+            axes.set(title=title, xlabel="PSNR vs x_H_rec (dB)")
         panels[0].set_yticks(range(len(upscalers)), [ROWS[upscaler].label for upscaler in upscalers])
         panels[0].set_ylim(len(upscalers) - 0.4, -0.6)
 

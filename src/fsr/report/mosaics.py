@@ -1,5 +1,6 @@
 """Figures made of the benchmark's pictures: contact sheets and zoomed windows."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fsr.metrics.fidelity import psnr
 from fsr.report.names import CEILING, HR, LR, ROWS
 from fsr.report.pictures import Gallery, Window
 from fsr.report.sheets import number
-from fsr.report.style import GREEN, VERMILION, bare, drawing
+from fsr.report.style import GREEN, GREY, VERMILION, bare, drawing
 
 
 def draw_contact_sheet(path: Path, gallery: Gallery, images: pd.DataFrame) -> None:
@@ -26,6 +27,14 @@ def draw_contact_sheet(path: Path, gallery: Gallery, images: pd.DataFrame) -> No
                 bare(axes)
             _label(line[0], f"{place.image}\n{number(place.gain, 2, signed=True)} dB", place.gain)
         _head(panels[0], gallery)
+
+
+def draw_notice(path: Path, title: str, text: str) -> None:
+    """A plain picture that says something in place of pictures."""
+    lines = textwrap.wrap(text, 90)
+    with drawing(path, 6.5, 0.7 + 0.16 * len(lines)) as figure:
+        figure.text(0.03, 0.95, title, va="top", fontweight="bold")
+        figure.text(0.03, 0.95, "\n\n" + "\n".join(lines), va="top", color=GREY)
 
 
 def draw_zooms(path: Path, gallery: Gallery, largest: Sequence[Window], least: Sequence[Window]) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fsr.report.names import BASE, FSR, ROWS
 from fsr.report.pictures import Gallery
-from fsr.report.sheets import BENCHMARK_LEGEND, DIFFERENCES_LEGEND, PROBE_LEGEND, Sheet, Sheets, number
+from fsr.report.sheets import Chapter, Sheet, number
 from fsr.report.style import DPI
 
 PIXELS, CHART = 1.0, DPI / 96  # densities: pixel for pixel, and the size at which a chart's letters are the page's
@@ -54,14 +54,16 @@ class Content:
 
     experiment: str
     scale: int
+    protocol: str  # of the figures and the compared pictures
     cut: str
     cut_note: str
     cost: str
-    sheets: Sheets
+    warning: str  # empty where there is nothing to warn of
+    chapters: Mapping[str, Chapter]  # benchmark, differences, published, probe, data
     probe_runtime: Sheet
-    figures: dict[str, Figure]
-    zooms: Figure
+    figures: Mapping[str, Figure]  # psnr, zooms, probe, probe_grid, training, validation; leakage, where it found any
     contact_sheets: Sequence[Figure]
+    labels: Mapping[str, str]  # {set: what its heading calls it}
     gallery: Gallery
     images: pd.DataFrame  # shown images: set, image, base, fsr, gain, as `pictures.shown` orders them
     total_images: int
@@ -118,7 +120,6 @@ def render_page(content: Content) -> str:
     return environment.get_template("index.html.j2").render(
         content=content,
         sliders=sliders,
-        legends={"benchmark": BENCHMARK_LEGEND, "differences": DIFFERENCES_LEGEND, "probe": PROBE_LEGEND},
         options={row: ROWS[row].label for row in content.gallery.rows},
         uris=store.uris,
         left=BASE,

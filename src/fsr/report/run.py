@@ -32,12 +32,12 @@ def cut_and_note(params: Params, selected: Mapping[str, Any], probe: pd.DataFram
 
 
 def cost_line(runtime: Mapping[str, Any]) -> str:
-    """Steps, wall-clock and memory of the training run."""
+    """Steps, wall-clock, precision and memory of the training run."""
     hours, seconds = divmod(round(runtime["seconds"]), 3600)
     minutes, seconds = divmod(seconds, 60)
     return (
         f"Cost of this run on its machine: {runtime['steps']} steps in {hours} h {minutes:02} min {seconds:02} s, "
-        f"peak memory {runtime['peak_memory_gib']:.2f} GiB."
+        f"{runtime['autocast']}, peak memory {runtime['peak_memory_gib']:.2f} GiB."
     )
 
 
@@ -47,7 +47,7 @@ def runtime_sheet(runtime: pd.DataFrame, probe: pd.DataFrame) -> Sheet:
     rows = []
     for _, line in runtime.iterrows():
         cells = [
-            Cell(number(line[name], decimals), reason=reasons[line["cut"]] if np.isnan(line[name]) else "")
+            Cell(number(line[name], decimals), footnote=reasons[line["cut"]] if np.isnan(line[name]) else "")
             for name, (_, decimals) in RUNTIME.items()
         ]
         rows.append((Cell(line["cut"]), *cells))

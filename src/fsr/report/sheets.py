@@ -1,6 +1,6 @@
 """Tables for readers: what a cell says, why it is empty, and the same sheet as Markdown (or, by the page, as HTML)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,34 +24,35 @@ PROBE_LEGEND = "Score with its 95 % bootstrap interval over crops, and its dimen
 
 @dataclass(frozen=True)
 class Cell:
-    """What a reader sees: a text, its interval, and the reason one of them is missing, which becomes a footnote."""
+    """What a reader sees: a text, its interval, and a footnote: the reason one of them is missing, or a citation."""
 
     text: str
     interval: str = ""
     bold: bool = False
-    reason: str = ""
+    footnote: str = ""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A captioned table; the first cell of each row is its heading."""
+    """A captioned table; the first cell of each row is its heading, `texts` are the columns not of numbers."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    texts: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """The distinct reasons, in the order their footnotes are numbered from 1."""
-        return list(dict.fromkeys(cell.reason for cells in self.rows for cell in cells if cell.reason))
+        """The distinct footnotes, in the order they are numbered from 1."""
+        return list(dict.fromkeys(cell.footnote for cells in self.rows for cell in cells if cell.footnote))
 
     def note(self, cell: Cell) -> int | None:
         """The number of the cell's footnote."""
-        return self.notes.index(cell.reason) + 1 if cell.reason else None
+        return self.notes.index(cell.footnote) + 1 if cell.footnote else None
 
     def markdown(self) -> str:
         """The caption, the table and its footnotes."""
-        rule = [":---", *["---:"] * (len(self.columns) - 1)]
+        rule = [":---" if column in (self.columns[0], *self.texts) else "---:" for column in self.columns]
         lines = [self.columns, rule, *([self._markdown(cell) for cell in cells] for cells in self.rows)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "  \n".join(f"<sup>{number}</sup> {note}" for number, note in enumerate(self.notes, start=1))
@@ -60,22 +61,22 @@ class Sheet:
     def _markdown(self, cell: Cell) -> str:
         text = cell.text.replace("|", r"\|")
         text = f"**{text}**" if cell.bold else text
-        note = f"<sup>{self.note(cell)}</sup>" if cell.reason else ""
+        note = f"<sup>{self.note(cell)}</sup>" if cell.footnote else ""
         return f"{text}{note} {cell.interval}".strip()
 
 
 @dataclass(frozen=True)
-class Sheets:
-    """The sheets of one report."""
+class Chapter:
+    """Sheets below a text that says how to read them, and remarks that no reader may miss."""
 
-    benchmark: list[Sheet]
-    differences: list[Sheet]
-    probe: Sheet
+    text: str
+    sheets: tuple[Sheet, ...] = ()
+    remarks: tuple[str, ...] = ()
 
-
-def markdown(sheets: list[Sheet], legend: str) -> str:
-    """Sheets below a line that says how to read them."""
-    return "\n".join([f"{legend}\n", *(sheet.markdown() for sheet in sheets)])
+    def markdown(self) -> str:
+        """The text, the remarks as a list, the sheets."""
+        remarks = "".join(f"- {remark}\n" for remark in self.remarks)
+        return "\n".join([f"{self.text}\n", *filter(None, [remarks]), *(sheet.markdown() for sheet in self.sheets)])
 
 
 def number(value: float, decimals: int, signed: bool = False) -> str:
@@ -91,12 +92,17 @@ def interval(low: float, high: float, decimals: int, signed: bool = False) -> st
     return "" if np.isnan(low) else f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
 
 
-def benchmark_sheets(summary: pd.DataFrame) -> list[Sheet]:
-    """One sheet per target and set: rows are upscalers, columns the metrics measured against that target."""
-    return [_benchmark_sheet(part) for part in _by_target_and_set(summary)]
+def benchmark_chapter(summary: pd.DataFrame, labels: Mapping[str, str], remarks: tuple[str, ...] = ()) -> Chapter:
+    """One sheet per target, protocol and set: rows are upscalers, columns the metrics measured against that target.
+
+    Args:
+        labels: {set: what captions call it}.
+    """
+    sheets = tuple(_benchmark_sheet(part, labels) for part in _by_target_protocol_and_set(summary))
+    return Chapter(BENCHMARK_LEGEND, sheets, remarks)
 
 
-def _benchmark_sheet(part: pd.DataFrame) -> Sheet:
+def _benchmark_sheet(part: pd.DataFrame, labels: Mapping[str, str]) -> Sheet:
     metrics = [metric for metric in METRICS if metric in set(part["metric"])]
     lines = part.set_index(["upscaler", "metric"])
     rows = [
@@ -104,7 +110,7 @@ def _benchmark_sheet(part: pd.DataFrame) -> Sheet:
         for upscaler in part["upscaler"].unique()
     ]
     columns = ("upscaler", *(METRICS[metric].label for metric in metrics))
-    return Sheet(caption("Means over images", part), columns, tuple(rows))
+    return Sheet(caption("Means over images", part, labels), columns, tuple(rows))
 
 
 def _mean_cell(line: pd.Series, metric: str) -> Cell:
@@ -117,12 +123,13 @@ def _mean_cell(line: pd.Series, metric: str) -> Cell:
     )
 
 
-def difference_sheets(frame: pd.DataFrame) -> list[Sheet]:
-    """One sheet per target and set: PSNR differences to both baselines, with intervals and wins."""
-    return [_difference_sheet(part) for part in _by_target_and_set(frame)]
+def differences_chapter(frame: pd.DataFrame, labels: Mapping[str, str]) -> Chapter:
+    """One sheet per target, protocol and set: PSNR differences to both baselines, with intervals and wins."""
+    sheets = tuple(_difference_sheet(part, labels) for part in _by_target_protocol_and_set(frame))
+    return Chapter(DIFFERENCES_LEGEND, sheets)
 
 
-def _difference_sheet(part: pd.DataFrame) -> Sheet:
+def _difference_sheet(part: pd.DataFrame, labels: Mapping[str, str]) -> Sheet:
     lines = part.set_index(["upscaler", "baseline"])
     rows = []
     for upscaler in part["upscaler"].unique():
@@ -130,27 +137,28 @@ def _difference_sheet(part: pd.DataFrame) -> Sheet:
         rows.append((Cell(ROWS[upscaler].label), *(cell for pair in cells for cell in pair)))
     columns = [(f"minus {ROWS[baseline].label} (dB)", "higher on") for baseline in BASELINES]
     columns = ("upscaler", *(name for pair in columns for name in pair))
-    return Sheet(caption("PSNR differences paired by image", part), columns, tuple(rows))
+    return Sheet(caption("PSNR differences paired by image", part, labels), columns, tuple(rows))
 
 
 def _difference_cells(lines: pd.DataFrame, upscaler: str, baseline: str) -> tuple[Cell, Cell]:
     if upscaler == baseline:
-        itself = Cell(EMPTY, reason="the baseline itself")
+        itself = Cell(EMPTY, footnote="the baseline itself")
         return itself, itself
     line = lines.loc[(upscaler, baseline)]
     difference = Cell(
         number(line["difference"], 2, signed=True),
         interval(line["low"], line["high"], 2, signed=True),
-        reason=line["reason"],
+        footnote=line["reason"],
     )
     return difference, Cell(f"{line['wins']}/{line['images']}")
 
 
-def probe_sheet(probe: pd.DataFrame) -> Sheet:
+def probe_chapter(probe: pd.DataFrame) -> Chapter:
     """The probe's cuts: score with interval, the terms it is made of (dimensionless), and what became of each cut."""
     rows = [_probe_cells(line) for _, line in probe.iterrows()]
     columns = ("cut", "stage", "score", *(term.label for term in TERMS), "crops", "status")
-    return Sheet("Cut probe over training crops; bold: the selected cut", columns, tuple(rows))
+    sheet = Sheet("Cut probe over training crops; bold: the selected cut", columns, tuple(rows))
+    return Chapter(PROBE_LEGEND, (sheet,))
 
 
 def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
@@ -161,20 +169,23 @@ def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
         selected,
         reason if np.isnan(line["score"]) else "",
     )
-    terms = [Cell(number(line[term.column], 3), reason=reason if np.isnan(line[term.column]) else "") for term in TERMS]
+    terms = [
+        Cell(number(line[term.column], 3), footnote=reason if np.isnan(line[term.column]) else "") for term in TERMS
+    ]
     status = Cell("selected" if selected else line["status"])
     return Cell(line["cut"], bold=selected), Cell(line["stage"]), score, *terms, Cell(str(line["crops"])), status
 
 
-def caption(what: str, part: pd.DataFrame) -> str:
-    """What a sheet of one target and set shows, and under which protocol."""
+def caption(what: str, part: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """What a sheet of one target, protocol and set shows."""
     first = part.iloc[0]
     images = f"{first['images']} image{'s' if first['images'] > 1 else ''}"
-    return f"{what}: {first['set']}, {images}; protocol {first['protocol']}, target {TARGETS[first['target']]}"
+    return f"{what}: {labels[first['set']]}, {images}; protocol {first['protocol']}, target {TARGETS[first['target']]}"
 
 
-def _by_target_and_set(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Parts of one target and set, the primary target first."""
+def _by_target_protocol_and_set(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Parts of one target, protocol and set, the primary target and the first protocol first."""
     for target in TARGETS:
-        for _, part in frame[frame["target"] == target].groupby("set", sort=False):
-            yield part
+        for _, measured in frame[frame["target"] == target].groupby("protocol", sort=False):
+            for _, part in measured.groupby("set", sort=False):
+                yield part

@@ -1,53 +1,21 @@
 """Tables of numbers from the benchmark's cells: means with intervals, paired differences, one line per image."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fsr.files import write_text
-from fsr.report.names import BASE, BASELINES, CEILING, FSR, METRICS, PRIMARY, ROWS, TARGETS
+from fsr.report.names import BASE, BASELINES, FSR, METRICS, PRIMARY, ROWS
 from fsr.report.statistics import Interval, bootstrap_mean, differences, paired_difference
 
-CELL_COLUMNS = ("protocol", "set", "image", "upscaler", "target", "metric", "value", "reason")
 PLACE = ["protocol", "set", "target"]
 NO_INTERVAL = {True: "infinite (equal to its target on some image): no interval", False: "one image: no interval"}
 
 
-def read_cells(paths: Sequence[Path]) -> pd.DataFrame:
-    """The long-form cells of all sets, in file order, as text; with `number`, the value as float, NaN where empty.
-
-    Raises:
-        ValueError: other columns, a metric, target or row without a name, a cell with neither value nor reason, a PSNR
-            missing, or a row missing that the report compares with.
-    """
-    cells = pd.concat([_read_set(path) for path in paths], ignore_index=True)
-    for column, known in (("metric", METRICS), ("target", TARGETS), ("upscaler", ROWS)):
-        unknown = sorted(set(cells[column]) - set(known))
-        if unknown:
-            raise ValueError(f"{column} {', '.join(unknown)} has no name for readers; add it to fsr/report/names.py")
-    missing = [needed for needed in (FSR, *BASELINES, CEILING) if needed not in set(cells["upscaler"])]
-    if missing:
-        raise ValueError(
-            f"the report needs the row {', '.join(missing)}; add it to benchmark.upscalers, benchmark again"
-        )
-    return cells.assign(number=pd.to_numeric(cells["value"]))
-
-
-def _read_set(path: Path) -> pd.DataFrame:
-    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if tuple(cells.columns) != CELL_COLUMNS:
-        raise ValueError(f"{path} must have the columns {', '.join(CELL_COLUMNS)}; delete it and benchmark again")
-    if ((cells["value"] == "") & (cells["reason"] == "")).any():
-        raise ValueError(f"{path} has a cell with neither value nor reason; delete it and benchmark again")
-    if (cells.loc[cells["metric"] == "psnr", "value"] == "").any():
-        raise ValueError(f"{path} has a row without PSNR, which the report compares by; delete it and benchmark again")
-    return cells
-
-
 def values(cells: pd.DataFrame, upscaler: str, metric: str) -> np.ndarray:
-    """(images,) numbers of one row and metric, in file order; `cells` of one set and target."""
+    """(images,) numbers of one row and metric, in file order; `cells` of one protocol, set and target."""
     return cells.loc[(cells["upscaler"] == upscaler) & (cells["metric"] == metric), "number"].to_numpy()
 
 
@@ -63,9 +31,9 @@ def summarise(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
         lines.append((*place, len(part), *interval, reason))
     columns = [*PLACE, "upscaler", "metric", "images", "mean", "low", "high", "reason"]
     summary = pd.DataFrame(lines, columns=columns).assign(best=False)
+    measured = dict(_grouped(cells, [*PLACE, "metric"]))
     for place, column in _grouped(summary, [*PLACE, "metric"]):
-        here = cells[(cells[[*PLACE, "metric"]] == list(place)).all(axis=1)]
-        winner = _clear_winner(column, here, resamples, seed)
+        winner = _clear_winner(column, measured[place], resamples, seed)
         summary.loc[column.index[column["upscaler"] == winner], "best"] = True
     return summary
 
@@ -95,26 +63,38 @@ def _clear_winner(column: pd.DataFrame, here: pd.DataFrame, resamples: int, seed
     return ranked.iloc[0] if paired_difference(first, second, resamples, seed).excludes_zero else None
 
 
-def benchmark_frame(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary, one line per set, target and upscaler.
+def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame:
+    """The summary, one line per protocol, set, target and upscaler, then the sets that are not available.
 
     Columns `<metric>`, `<metric>_low`, `<metric>_high`; `reasons` says why any of them is empty.
+
+    Args:
+        absent: as `Benchmark` has it; its lines have 0 images.
     """
     lines, metrics = [], _measured(summary)
     for place, part in _grouped(summary, [*PLACE, "upscaler"]):
         line = dict(zip([*PLACE, "upscaler"], place, strict=True)) | {"images": part["images"].iloc[0]}
         for cell in part.itertuples():
             line |= {cell.metric: cell.mean, f"{cell.metric}_low": cell.low, f"{cell.metric}_high": cell.high}
-        line["reasons"] = _reasons(part, metrics)
+        line["reasons"] = _reasons(dict(zip(part["metric"], part["reason"], strict=True)), metrics)
         lines.append(line)
+    lines += [
+        {"protocol": line.protocol, "set": line.set, "images": 0, "reasons": f"not available: {line.reason}"}
+        for line in absent.itertuples()
+    ]
     frame = pd.DataFrame(lines)
     return frame.assign(reasons=frame.pop("reasons"))
 
 
-def _reasons(part: pd.DataFrame, metrics: Iterable[str]) -> str:
-    """Why cells of one row and target are empty, or have no interval; `metrics` are those the table has columns for."""
-    told = [f"{cell.metric}: {cell.reason}" for cell in part.itertuples() if cell.reason]
-    absent = [f"{metric}: not measured against this target" for metric in metrics if metric not in set(part["metric"])]
+def _reasons(given: Mapping[str, str], metrics: Iterable[str]) -> str:
+    """Why cells of one row and target are empty, or have no interval.
+
+    Args:
+        given: {metric: its reason, empty where it has none}.
+        metrics: those the table has columns for.
+    """
+    told = [f"{metric}: {reason}" for metric, reason in given.items() if reason]
+    absent = [f"{metric}: not measured against this target" for metric in metrics if metric not in given]
     return "; ".join(told + absent)
 
 
@@ -137,23 +117,25 @@ def difference_frame(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataF
 
 
 def per_image_frame(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line per set, image, upscaler and target, one column per metric, as text; `reasons` of the empty ones."""
-    lines, metrics = [], _measured(cells)
-    keys = ["protocol", "set", "image", "upscaler", "target"]
-    for place, part in _grouped(cells, keys):
-        lines.append(
-            dict(zip(keys, place, strict=True))
-            | dict.fromkeys(metrics, "")
-            | dict(zip(part["metric"], part["value"], strict=True))
-            | {"reasons": _reasons(part, metrics)}
-        )
-    return pd.DataFrame(lines)
+    """One line per protocol, set, image, upscaler and target, a column per metric, as text; `reasons` of empty ones."""
+    keys, metrics = ("protocol", "set", "image", "upscaler", "target"), _measured(cells)
+    values: dict[tuple[str, ...], dict[str, str]] = {}
+    reasons: dict[tuple[str, ...], dict[str, str]] = {}
+    for *place, metric, value, reason in cells[[*keys, "metric", "value", "reason"]].itertuples(index=False):
+        values.setdefault(tuple(place), {})[metric] = value
+        reasons.setdefault(tuple(place), {})[metric] = reason
+    return pd.DataFrame(
+        dict(zip(keys, place, strict=True))
+        | {metric: measured.get(metric, "") for metric in metrics}
+        | {"reasons": _reasons(reasons[place], metrics)}
+        for place, measured in values.items()
+    )
 
 
 def gains(cells: pd.DataFrame) -> pd.DataFrame:
     """One line per image: set, image, and PSNR in dB against x_H_rec of feature bicubic, FSR, and FSR minus that.
 
-    Columns set, image, base, fsr, gain.
+    Columns set, image, base, fsr, gain; `cells` of one protocol.
     """
     primary = cells[(cells["target"] == PRIMARY) & (cells["metric"] == "psnr")]
     frames = []

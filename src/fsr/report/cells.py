@@ -1,0 +1,83 @@
+"""The benchmark's cells as the report reads them: what was measured, and the sets that could not be."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fsr.report.names import BASELINES, CEILING, FSR, METRICS, ROWS, TARGETS
+
+COLUMNS = ("protocol", "set", "image", "upscaler", "target", "metric", "value", "reason")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The cells of all sets, in file order.
+
+    Attributes:
+        measured: one line per number, as text; with `number`, the value as float, NaN where empty.
+        absent: one line per protocol and set that is not available: protocol, set, reason.
+        sets: all of them, in order.
+    """
+
+    measured: pd.DataFrame
+    absent: pd.DataFrame
+    sets: tuple[str, ...]
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """{set: why it is not available}."""
+        return dict(zip(self.absent["set"], self.absent["reason"], strict=True))
+
+    def under(self, protocol: str) -> pd.DataFrame:
+        """What was measured under one protocol."""
+        return self.measured[self.measured["protocol"] == protocol]
+
+
+def read_benchmark(paths: Sequence[Path], protocols: Collection[str]) -> Benchmark:
+    """The cells of all sets, each measured under all `protocols`.
+
+    Raises:
+        ValueError: other columns or protocols, a metric, target or row without a name, a cell with neither value nor
+            reason, a PSNR missing, a row missing that the report compares with, or no set that is available.
+    """
+    cells = pd.concat([_read_set(path, protocols) for path in paths], ignore_index=True)
+    is_absent = cells["image"] == ""
+    benchmark = Benchmark(
+        cells[~is_absent].assign(number=lambda measured: pd.to_numeric(measured["value"])),
+        cells.loc[is_absent, ["protocol", "set", "reason"]].reset_index(drop=True),
+        tuple(cells["set"].unique()),
+    )
+    if benchmark.measured.empty:
+        told = "; ".join(f"{name}: {reason}" for name, reason in benchmark.unavailable.items())
+        raise ValueError(f"no test set is available ({told}); make one available or name another in data.test")
+    _check_names(benchmark.measured)
+    return benchmark
+
+
+def _check_names(measured: pd.DataFrame) -> None:
+    for column, known in (("metric", METRICS), ("target", TARGETS), ("upscaler", ROWS)):
+        unknown = sorted(set(measured[column]) - set(known))
+        if unknown:
+            raise ValueError(f"{column} {', '.join(unknown)} has no name for readers; add it to fsr/report/names.py")
+    missing = [needed for needed in (FSR, *BASELINES, CEILING) if needed not in set(measured["upscaler"])]
+    if missing:
+        raise ValueError(
+            f"the report needs the row {', '.join(missing)}; add it to benchmark.upscalers, benchmark again"
+        )
+
+
+def _read_set(path: Path, protocols: Collection[str]) -> pd.DataFrame:
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+    again = "delete it and benchmark again"
+    if tuple(cells.columns) != COLUMNS:
+        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}; {again}")
+    if set(cells["protocol"]) != set(protocols):
+        found = ", ".join(cells["protocol"].unique()) or "none"
+        raise ValueError(f"{path} must hold the protocols {', '.join(protocols)}, not {found}; {again}")
+    if ((cells["value"] == "") & (cells["reason"] == "")).any():
+        raise ValueError(f"{path} has a cell with neither value nor reason; {again}")
+    if (cells.loc[cells["metric"] == "psnr", "value"] == "").any():
+        raise ValueError(f"{path} has a row without PSNR, which the report compares by; {again}")
+    return cells
