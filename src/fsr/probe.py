@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.autoencoders.frozen import DTYPES
 from fsr.config import Params
 from fsr.files import write_json
 from fsr.flow.field import build_field
 from fsr.flow.objective import amplitude_spectrum
 from fsr.flow.path import feature_pair
-from fsr.images import enlarge, write_image
+from fsr.images import RESAMPLINGS, write_image
 from fsr.latents import CROP_BORDER, LatentBatch, LatentCache
 from fsr.memory import peak_memory_gib
 from fsr.metrics.detail import (
@@ -27,6 +26,7 @@ from fsr.metrics.detail import (
     low_frequency_drift,
 )
 from fsr.metrics.fidelity import crop_border, l1
+from fsr.precision import autocast, autocast_dtype
 from fsr.progress import progress_bar
 from fsr.randomness import generator
 
@@ -81,8 +81,7 @@ def probe_cut(
 
 
 def _autocast(params: Params) -> torch.autocast:
-    device, dtype = params.runtime.device.split(":")[0], params.runtime.dtype
-    return torch.autocast(device, DTYPES[dtype], enabled=dtype != "float32")
+    return autocast(params.runtime.device, autocast_dtype(params.runtime))
 
 
 @torch.inference_mode()
@@ -124,7 +123,7 @@ def _measure_crop(
     noise = torch.randn(pair.f_B.shape, generator=generator(params.seed, "probe", index)).to(pair.f_B.device)
     e = PERTURBATION * pair.f_B.float().std() * noise
     moved = autoencoder.tail((pair.f_B.float() + e).to(pair.f_B.dtype), cut)
-    x_base = enlarge(batch.x_L_rec, params.scale)
+    x_base = RESAMPLINGS[params.latents.protocol].enlarge(batch.x_L_rec, params.scale)
     images = (decoded, batch.x_H_rec, x_base, moved)
     x_feat, x_H_rec, x_base, moved = (autoencoder.normalise(crop_border(x, CROP_BORDER)) for x in images)
     stride = decoded.shape[-1] // pair.f_B.shape[-1]

@@ -21,10 +21,11 @@ from fsr.flow import objective
 from fsr.flow.field import VectorField, build_field
 from fsr.flow.path import FeaturePair, PathSample, draw_times, enlarged_feature, feature_pair, sample_path
 from fsr.flow.stats import FeatureStatistics, cache_statistics, running_statistics
-from fsr.images import enlarge, write_image
+from fsr.images import RESAMPLINGS, write_image
 from fsr.latents import CROP_BORDER, LatentBatch, LatentCache
 from fsr.memory import peak_memory_gib
 from fsr.metrics.fidelity import crop_border, psnr
+from fsr.precision import autocast_dtype
 from fsr.progress import progress_bar
 from fsr.randomness import generator, integers
 
@@ -55,11 +56,12 @@ class Trainer:
         self.params, self.train, self.cut = params, params.train, cut
         self.accelerator = Accelerator(
             cpu=params.runtime.device == "cpu",
-            mixed_precision="bf16" if params.runtime.dtype == "bfloat16" else "no",
+            mixed_precision="bf16" if autocast_dtype(params.runtime) == "bfloat16" else "no",
             gradient_accumulation_steps=self.train.accumulation,
         )
         self.device = self.accelerator.device
         self.autoencoder = autoencoder.to(self.device)
+        self.resampling = RESAMPLINGS[params.latents.protocol]
         self.cache = LatentCache(manifest)
         self.held_out = LatentCache(manifest, "validation")
         self.key = run_key(params, cut, manifest)
@@ -191,7 +193,7 @@ class Trainer:
 
         recompute = self.train.checkpoint_tail
         x_hat = checkpoint(tail, features, use_reentrant=False) if recompute else tail(features)
-        x_base = enlarge(batch.x_L_rec, self.params.scale)
+        x_base = self.resampling.enlarge(batch.x_L_rec, self.params.scale)
         return objective.Images(*(self.autoencoder.normalise(x) for x in (x_hat, batch.x_H_rec, x_base)))
 
     @torch.no_grad()
@@ -223,7 +225,7 @@ class Trainer:
         batch = self.held_out.batch(list(range(min(GRID_ROWS, len(self.held_out))))).to(self.device)
         with self._averaged():
             bicubic, x_hat = self.render(batch)
-        columns = (enlarge(batch.x_L_rec, self.params.scale), bicubic, x_hat, batch.x_H_rec)
+        columns = (self.resampling.enlarge(batch.x_L_rec, self.params.scale), bicubic, x_hat, batch.x_H_rec)
         rows = [torch.cat([column[i] for column in columns], dim=2) for i in range(len(x_hat))]
         return torch.cat(rows, dim=1).clamp(0, 1).cpu()
 
@@ -240,7 +242,7 @@ class Trainer:
             for file in sorted(Path(folder).iterdir()):
                 file.replace(files.model / file.name)
         cost = {"steps": self.step, "seconds": round(self.seconds, 1), "peak_memory_gib": peak_memory_gib(self.device)}
-        write_json(files.runtime, cost)
+        write_json(files.runtime, cost | {"autocast": autocast_dtype(self.params.runtime)})
 
 
 class _Averaged:
@@ -275,7 +277,7 @@ def train_field(
 def run_key(params: Params, cut: str, manifest: Path) -> str:
     """What defines a run: parameters that change its weights, the cut, and the cache's content."""
     defining = params.train.model_dump(exclude={"cut", "hours", "validate_every", "checkpoint_every"})
-    return sha256_of(defining, params.runtime.dtype, params.seed, cut, sha256_of_file(manifest))
+    return sha256_of(defining, autocast_dtype(params.runtime), params.seed, cut, sha256_of_file(manifest))
 
 
 def learning_rate_factor(step: int, params: Params) -> float:
