@@ -4,8 +4,9 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from fsr.config import Params, validated
+from fsr.config import Params
 from fsr.files import check_writable
+from fsr.sections import validated
 
 min_version("9.0")
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import shutil
 import subprocess
 import time
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
+from tiny_flux import save_tiny_flux
+
+from fsr.datasets import find, read_registry
 
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -56,7 +61,7 @@ def tables(folder: Path) -> dict[str, str]:
     results = folder / "results/tiny"
     files = [*results.glob("report/tables/*"), *results.glob("benchmark/*.csv"), results / "probe/probe.csv",
              results / "train/log.csv", *results.glob("train/model/*"), *results.glob("report/figures/*"),
-             *folder.glob("data/latents/tiny/*")]  # fmt: skip
+             *folder.glob("data/latents/tiny/*.*")]  # fmt: skip
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -66,18 +71,11 @@ def test_it_leaves_everything_a_reader_needs(study):
     rows = list(csv.DictReader((report / "tables/benchmark.csv").open()))
     assert {row["upscaler"] for row in rows} >= {"bicubic", "feature_bicubic", "fsr", "vae_roundtrip"}
     logs = list((study / "results/tiny/logs").rglob("*.benchmark.tsv"))
-    assert len(logs) == 9, "each job leaves what it took"
+    assert len(logs) == 12, "each job leaves what it took"
 
 
 def test_a_second_call_has_nothing_to_do(root, study):
     assert planned(root, study) == set()
-
-
-def test_the_same_params_give_the_same_bytes(root, study, tmp_path):
-    again = new_study(root, tmp_path / "again")
-    assert snakemake(root, again, "all").returncode == 0
-    assert tables(again) == tables(study)
-    assert len(tables(study)) > 15
 
 
 def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
@@ -101,7 +99,10 @@ def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
         (lambda v: v["train"].update(stepz=1), "train.stepz is not a known key; check its spelling"),
         (lambda v: v["train"].update(steps=-5), "train.steps is -5: input should be greater than 0"),
         (lambda v: v["train"].update(cut="f9"), "train.cut is 'f9': input should be 'best', 'f1'"),
-        (lambda v: v["vae"].update({"class": "Unknown"}), "vae.class is 'Unknown': input should be 'AutoencoderKL'"),
+        (
+            lambda v: v["vae"].update({"class": "Unknown"}),
+            "vae.class is 'Unknown': input should be 'AutoencoderKL'",
+        ),
     ],
 )
 def test_wrong_params_stop_before_anything_runs_in_one_line(root, tmp_path, edit, message):
@@ -123,6 +124,87 @@ def test_an_unknown_set_is_named_with_the_known_ones(root, tmp_path):
     assert "Traceback" not in output.stdout + output.stderr
 
 
+def test_a_new_test_set_trains_nothing_and_one_that_cannot_be_had_is_named_in_the_tables(root, copied):
+    change(copied, lambda values: values["data"].update(test=["EmbeddedTiny", "Manga109"], optional=["Manga109"]))
+    assert planned(root, copied) == {"dataset", "leakage", "accept_leakage", "benchmark_set", "build_report"}
+    output = snakemake(root, copied, "all")
+    assert output.returncode == 0, output.stdout + output.stderr
+    report = copied / "results/tiny/report"
+    for text in ((report / "tables/benchmark.md").read_text(), (report / "index.html").read_text()):
+        assert "Manga109: not available (dataset Manga109 is not at hand and is never fetched: Ask its authors" in text
+    assert planned(root, copied) == set()
+
+
+def test_a_set_that_cannot_be_had_is_an_error_where_the_study_may_not_go_on_without_it(root, tmp_path):
+    folder = new_study(root, tmp_path)
+    change(folder, lambda values: values["data"].update(test=["Manga109"]))
+    output = snakemake(root, folder, "data")
+    assert (
+        "error in rule dataset: dataset Manga109 is not at hand and is never fetched: Ask its authors" in output.stderr
+    )
+    assert "set data.folders.Manga109 to its folder" in output.stderr
+    assert "Traceback" not in output.stdout + output.stderr
+
+
+def test_a_training_image_that_shows_a_test_image_stops_the_study_before_training(root, tmp_path):
+    """A set without registered content, of which one image is cut from a training photograph."""
+    folder, leaking = new_study(root, tmp_path / "study"), tmp_path / "leaking"
+    leaking.mkdir()
+    photographs = find(read_registry(root / "data/datasets.csv")["EmbeddedTrain"]).files
+    china = Image.open(photographs["china"])
+    china.crop((100, 50, 420, 290)).save(leaking / "pagoda.png")
+    for index in range(99):
+        Image.new("RGB", (32, 32), (index, 0, 0)).save(leaking / f"{index}.png")
+    sets = {"test": ["EmbeddedTiny", "DIV2K_valid"], "folders": {"DIV2K_valid": str(leaking)}}
+    change(folder, lambda values: values["data"].update(sets))
+    output = snakemake(root, folder, "train")
+    assert (
+        "error in rule accept_leakage: training image EmbeddedTrain/china shows test image DIV2K_valid/pagoda"
+        in output.stderr
+    )
+    assert "data.exclude: {EmbeddedTrain: [china]}" in output.stderr
+    assert (folder / "results/tiny/data/leakage.png").is_file()
+    assert not (folder / "data/latents").exists()
+    change(folder, lambda values: values["data"].update(exclude={"EmbeddedTrain": ["china"]}))
+    output = snakemake(root, folder, "data")
+    assert output.returncode == 0, output.stdout + output.stderr
+    assert not (folder / "data/raw/EmbeddedTrain/china.jpg").exists()
+
+
+def test_a_set_is_generated_where_it_is_not_at_hand(root, tmp_path):
+    folder = new_study(root, tmp_path / "study")
+    save_tiny_flux(tmp_path / "flux")
+    (tmp_path / "prompts.txt").write_text("a red house\na blue boat\n")
+    section = {"model": str(tmp_path / "flux"), "prompts": str(tmp_path / "prompts.txt"), "size": 64, "steps": 1}
+    change(folder, lambda values: (values["data"].update(test=["FLUX179"]), values["generate"].update(section)))
+    assert "generate" in planned(root, folder)
+    output = snakemake(root, folder, "data/raw/FLUX179/manifest.json")
+    assert output.returncode == 0, output.stdout + output.stderr
+    manifest = json.loads((folder / "data/raw/FLUX179/manifest.json").read_text())
+    assert manifest["source"] == "generated"
+    assert [Image.open(folder / "data/raw/FLUX179" / file["name"]).size for file in manifest["files"]] == [(64, 64)] * 2
+    change(folder, lambda values: values["data"].update(optional=["FLUX179"]))
+    assert "generate" not in planned(root, folder)
+
+
+@pytest.mark.parametrize("name", ["taef2", "flux"])
+def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
+    shutil.copy(root / "params.yaml", tmp_path)
+    preset = ("--configfile", str(root / f"experiments/{name}.yaml"))
+    rules = planned(root, tmp_path, "all", *preset)
+    expected = {
+        "dataset",
+        "leakage",
+        "accept_leakage",
+        "encode_shard",
+        "encode",
+        "probe_cut",
+        "select_cut",
+        "train_field",
+    }
+    assert rules == expected | {"benchmark_set", "build_report"} | ({"generate"} if name == "flux" else set())
+
+
 def test_a_missing_image_is_named(root, copied):
     (copied / "data/raw/EmbeddedTiny/rocket.jpg").unlink()
     output = snakemake(root, copied, "--forcerun", "benchmark_set", "--", "benchmark")
@@ -139,10 +221,10 @@ def test_results_that_cannot_be_written_are_named(root, tmp_path):
     assert "Traceback" not in output.stdout + output.stderr
 
 
-def test_a_killed_job_loses_no_finished_shard(root, tmp_path):
+def test_a_killed_job_loses_no_finished_file(root, tmp_path):
     """SIGKILL while encoding: the next call goes on, and ends with a whole cache."""
     folder = new_study(root, tmp_path)
-    change(folder, lambda values: values["latents"].update(shard_size=1, crops=60, batch=1))
+    change(folder, lambda values: values["latents"].update(file_crops=1, crops=60, batch=1))
     assert snakemake(root, folder, "data").returncode == 0
     command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", "latents"]
     shards = folder / "data/latents/tiny"
@@ -160,20 +242,33 @@ def test_a_killed_job_loses_no_finished_shard(root, tmp_path):
     assert len(list(shards.glob("train-*.safetensors"))) == 60
 
 
-def test_dvc_makes_it_from_a_clean_clone_and_then_agrees_that_it_is_made(root, tmp_path):
-    clone = tmp_path / "clone"
+@pytest.fixture(scope="module")
+def by_dvc(root, tmp_path_factory) -> Path:
+    """The study again, made by DVC in a clean clone, its latents in two shards."""
+    clone = tmp_path_factory.mktemp("dvc") / "clone"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (root / name).is_file() and not name.startswith("results/"):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, clone / name)
-    shutil.copy(root / "tests/tiny/params.yaml", clone)
-    run = {"cwd": clone, "capture_output": True, "text": True}
-    subprocess.run(["git", "init", "--quiet"], check=True, **run)
-    made = subprocess.run(["dvc", "repro"], **run)
+    new_study(root, clone)
+    change(clone, lambda values: values["latents"].update(shards=2))
+    subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
+    made = subprocess.run(["dvc", "repro"], cwd=clone, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert (clone / "results/tiny/report/index.html").is_file()
+    return clone
+
+
+def test_dvc_makes_it_from_a_clean_clone_and_then_agrees_that_it_is_made(by_dvc):
+    run = {"cwd": by_dvc, "capture_output": True, "text": True}
+    assert (by_dvc / "results/tiny/report/index.html").is_file()
     again = subprocess.run(["dvc", "repro"], **run)
     assert "Data and pipelines are up to date." in again.stdout + again.stderr
     dry = subprocess.run(["snakemake", "--cores", "1", "-n", "all"], **run)
     assert "Nothing to be done" in dry.stdout + dry.stderr
+
+
+def test_the_same_params_give_the_same_bytes_whatever_runs_them_and_in_however_many_shards(study, by_dvc):
+    assert tables(by_dvc) == tables(study)
+    assert len(tables(study)) > 15
+    assert len(list((by_dvc / "results/tiny/logs/encode_shard").glob("*-of-2.benchmark.tsv"))) == 2

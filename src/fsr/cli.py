@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fsr.config import AutoencoderTraining, Params, read_yaml, schema_text, validated
-from fsr.files import write_text
+from fsr.config import Params, schema_text
+from fsr.files import write_atomically, write_text
+from fsr.sections import read_yaml, validated
 
 app = typer.Typer(help="One-step rectified flow in a frozen decoder's feature space.", no_args_is_help=True)
 
@@ -37,6 +38,23 @@ def merge(values: dict, changes: dict) -> None:
 
 
 @app.command()
+def preset(
+    experiment: Annotated[Path, typer.Argument(help="What the experiment changes: experiments/*.yaml.")],
+    params: Annotated[Path, typer.Option(help="The file to change.")] = Path("params.yaml"),
+) -> None:
+    """Merge an experiment into params.yaml, comments kept, so that `dvc repro` runs it (git checkout undoes it)."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.representer.add_representer(type(None), lambda out, _: out.represent_scalar("tag:yaml.org,2002:null", "null"))
+    values = yaml.load(params.read_text(encoding="utf-8"))
+    merge(values, yaml.load(experiment.read_text(encoding="utf-8")) or {})
+    validated(Params, values, f"{params} + {experiment}")
+    write_atomically(params, lambda temporary: yaml.dump(values, temporary))
+
+
+@app.command()
 def schema(output: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
     """Write the JSON schema of params.yaml, for editors."""
     write_text(output, schema_text())
@@ -53,13 +71,15 @@ def train_autoencoder(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 2,
 ) -> None:
     """Train a small autoencoder; run again after an interruption and it goes on."""
+    from fsr.autoencoders.recipe import AutoencoderTraining
     from fsr.autoencoders.training import export_autoencoder
     from fsr.autoencoders.training import train_autoencoder as train
-    from fsr.datasets import find_files, lookup, read_registry
+    from fsr.datasets import lookup, read_registry
+    from fsr.sources import checked_files
 
     params = read_yaml(AutoencoderTraining, config)
     sets = [lookup(read_registry(registry), name) for name in params.data]
-    files = [file for item in sets for file in find_files(item, mirror=mirror)]
+    files = [file for item in sets for file in checked_files(item, mirror)]
     export_autoencoder(train(params, files, work, device=device, threads=threads), output)
 
 
@@ -74,14 +94,14 @@ def autoencoder_card(
     """Measure what an autoencoder reconstructs and write its model card."""
     from fsr.autoencoders import load_autoencoder
     from fsr.autoencoders.card import measure_reconstruction, write_card
+    from fsr.autoencoders.recipe import AutoencoderTraining
     from fsr.config import Vae
-    from fsr.datasets import find_files, lookup, read_registry
+    from fsr.datasets import lookup, read_registry
+    from fsr.sources import checked_files
 
-    vae = Vae(family="AutoencoderKL", path=str(folder), subfolder=None, revision=None, dtype="float32")
+    vae = Vae(family="AutoencoderKL", path=str(folder), subfolder=None, revision=None, dtype="float32", tile=None)
     autoencoder, known = load_autoencoder(vae, "cpu"), read_registry(registry)
-    measured = [
-        measure_reconstruction(autoencoder, name, find_files(lookup(known, name), mirror=mirror)) for name in sets
-    ]
+    measured = [measure_reconstruction(autoencoder, name, checked_files(lookup(known, name), mirror)) for name in sets]
     write_card(folder, read_yaml(AutoencoderTraining, config), autoencoder, measured)
 
 

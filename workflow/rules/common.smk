@@ -2,7 +2,11 @@
 
 import os
 
+from fsr.datasets import locate, lookup, read_registry
+from fsr.files import read_json
 from fsr.provenance import module_sources
+
+REGISTRY = read_registry(ROOT / "data/datasets.csv")
 
 
 def sections(*names):
@@ -24,7 +28,33 @@ def autoencoder_files():
     """Files of the frozen autoencoder, where they are local."""
     folder = SRC / "autoencoders/embedded" if PARAMS.vae.path == "embedded" else Path(PARAMS.vae.path)
     folder = folder / (PARAMS.vae.subfolder or "")
-    return from_here(*(file for file in sorted(folder.glob("*")) if file.suffix in (".json", ".safetensors")))
+    return from_here(*(file for file in sorted(folder.glob("*")) if file.suffix in (".json", ".safetensors", ".pth")))
 
 
+def raw(sets):
+    """Manifests of the named sets."""
+    return expand("data/raw/{set}/manifest.json", set=sets)
+
+
+def source_in_place(name):
+    """Where the copy in data/raw came from; None where there is none, or where it only says that there is none."""
+    manifest = Path(raw([name])[0])
+    return read_json(manifest)["source"] or None if manifest.is_file() else None
+
+
+def is_at_hand(name):
+    """Whether a set is in data/raw, or on this machine to be put there."""
+    if source_in_place(name):
+        return True
+    return locate(lookup(REGISTRY, name), PARAMS.data.folders.get(name), PARAMS.data.mirror) is not None
+
+
+def is_generated(name):
+    """Whether the study makes a set itself: it cannot be fetched, is not elsewhere, and is not left out."""
+    if name not in REGISTRY or REGISTRY[name].source != "generated" or name in PARAMS.data.optional:
+        return False
+    return source_in_place(name) == "generated" or not is_at_hand(name)
+
+
+GENERATED = [name for name in PARAMS.data.held_back if is_generated(name)]
 GPUS = 0 if PARAMS.runtime.device == "cpu" else 1

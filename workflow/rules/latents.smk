@@ -1,17 +1,23 @@
 """Latents: the training crops, encoded once."""
 
+CACHE = f"data/latents/{PARAMS.experiment}"
+SHARDS = PARAMS.latents.shards
 
-rule encode:
+
+rule encode_shard:
     input:
-        sets=expand(rules.dataset.output.manifest, set=PARAMS.data.train),
+        train=raw(PARAMS.data.train),
+        validation=raw(PARAMS.data.validation),
+        # Nothing is learned from images that leak; a new test set does not encode, or train, again.
+        leakage=ancient(rules.accept_leakage.output.accepted),
         autoencoder=autoencoder_files(),
         code=code("latents", "autoencoders"),
     output:
-        manifest=f"data/latents/{PARAMS.experiment}/manifest.json",
+        note=temp(f"{CACHE}/shards/{{shard}}-of-{{shards}}.json"),
     log:
-        f"{LOGS}/encode.log",
+        f"{LOGS}/encode_shard/{{shard}}-of-{{shards}}.log",
     benchmark:
-        f"{LOGS}/encode.benchmark.tsv"
+        f"{LOGS}/encode_shard/{{shard}}-of-{{shards}}.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
@@ -22,6 +28,28 @@ rule encode:
         **sections("seed", "scale", "runtime", "vae", "latents"),
     script:
         "../scripts/latents.py"
+
+
+rule encode:
+    input:
+        notes=expand(rules.encode_shard.output.note, shard=range(SHARDS), shards=SHARDS),
+        # What a shard depends on: its note is gone when the manifest stands, so changes are seen here.
+        shard=rules.encode_shard.input,
+    output:
+        manifest=f"{CACHE}/manifest.json",
+    log:
+        f"{LOGS}/encode.log",
+    benchmark:
+        f"{LOGS}/encode.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        **sections("seed", "scale", "runtime", "vae", "latents"),
+    script:
+        "../scripts/join_shards.py"
 
 
 rule latents:

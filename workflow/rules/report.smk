@@ -6,6 +6,10 @@ REPORT = f"{RESULTS}/report"
 rule build_report:
     input:
         benchmarks=expand(rules.benchmark_set.output.table, set=PARAMS.data.test),
+        datasets=raw(PARAMS.data.learning + PARAMS.data.held_back),
+        leakage=rules.leakage.output.report,
+        leakage_grid=rules.leakage.output.picture,
+        published=from_here(ROOT / "data/published.csv")[0],
         probe=rules.select_cut.output.table,
         probe_runtime=rules.select_cut.output.runtime,
         probe_grid=rules.select_cut.output.grid,
@@ -18,7 +22,7 @@ rule build_report:
     output:
         page=f"{REPORT}/index.html",
         tables=expand(f"{REPORT}/tables/{{name}}.csv", name=["benchmark", "differences", "per_image"]),
-        sheets=expand(f"{REPORT}/tables/{{name}}.md", name=["benchmark", "differences", "probe"]),
+        sheets=expand(f"{REPORT}/tables/{{name}}.md", name=["benchmark", "differences", "published", "probe", "data"]),
         figures=report(
             expand(f"{REPORT}/figures/{{name}}.png", name=["psnr", "training", "probe", "zooms"]),
             caption="../report/figure.rst",

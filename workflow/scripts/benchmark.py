@@ -9,7 +9,7 @@ from fsr.benchmark import benchmark_set
 from fsr.flow.field import load_field
 
 params = start(snakemake)
-autoencoder = load_autoencoder(params.vae, params.runtime.device)
+autoencoder = load_autoencoder(params.vae, params.runtime.device, params.data.mirror)
 benchmark_set(
     params,
     Path(snakemake.input.manifest),

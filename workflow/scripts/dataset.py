@@ -1,9 +1,12 @@
-"""Copy one verified image set into data/raw."""
+"""Put one checked image set into data/raw."""
+
+from pathlib import Path
 
 from job import start
 
-from fsr.datasets import lookup, materialise, read_registry
+from fsr.datasets import lookup, read_registry
+from fsr.sources import obtain
 
 params = start(snakemake)
 dataset = lookup(read_registry(snakemake.input.registry), snakemake.wildcards.set)
-materialise(dataset, snakemake.output.manifest, params.data.folders.get(dataset.name), params.data.mirror)
+obtain(dataset, Path(snakemake.output.manifest), params.data, Path(snakemake.params.work))

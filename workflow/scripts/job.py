@@ -5,7 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from fsr.config import Params, validated
+from fsr.config import Params
+from fsr.sections import validated
 
 EXPECTED = (OSError, ValueError, FloatingPointError)
 

@@ -1,4 +1,4 @@
-"""Encode the training crops."""
+"""Encode one shard of the training crops."""
 
 from pathlib import Path
 
@@ -6,16 +6,14 @@ import torch
 from job import start
 
 from fsr.autoencoders import load_autoencoder
-from fsr.latents import build_cache
+from fsr.latents import Sources, encode_shard
 
 params = start(snakemake)
 torch.set_num_threads(snakemake.threads)
-build_cache(
-    params.latents,
-    [Path(file) for file in snakemake.input.sets],
-    load_autoencoder(params.vae, params.runtime.device),
-    Path(snakemake.output.manifest),
-    scale=params.scale,
-    seed=params.seed,
-    autocast=params.runtime.dtype,
+encode_shard(
+    params,
+    Sources(*([Path(file) for file in snakemake.input[split]] for split in ("train", "validation"))),
+    load_autoencoder(params.vae, params.runtime.device, params.data.mirror),
+    int(snakemake.wildcards.shard),
+    Path(snakemake.output.note),
 )

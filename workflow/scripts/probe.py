@@ -12,7 +12,7 @@ probe_cut(
     params,
     snakemake.wildcards.cut,
     Path(snakemake.input.latents),
-    load_autoencoder(params.vae, params.runtime.device),
+    load_autoencoder(params.vae, params.runtime.device, params.data.mirror),
     Path(snakemake.output.report),
     Path(snakemake.output.picture),
     snakemake.threads,

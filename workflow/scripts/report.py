@@ -7,10 +7,12 @@ from job import start
 from fsr.report import ReportInputs, build_report
 
 params = start(snakemake)
-ONE_FILE_EACH = ("probe", "probe_runtime", "probe_grid", "selected_cut", "train_log", "train_grid", "train_runtime")
+SEVERAL = ("benchmarks", "datasets")
+ONE = ("leakage", "leakage_grid", "published", "probe", "probe_runtime", "probe_grid", "selected_cut")
+ONE += ("train_log", "train_grid", "train_runtime")
 inputs = ReportInputs(
-    benchmarks=tuple(Path(file) for file in snakemake.input.benchmarks),
     pictures=Path(snakemake.params.pictures),
-    **{name: Path(snakemake.input[name]) for name in ONE_FILE_EACH},
+    **{name: tuple(Path(file) for file in snakemake.input[name]) for name in SEVERAL},
+    **{name: Path(snakemake.input[name]) for name in ONE},
 )
 build_report(params, inputs, Path(snakemake.output.page).parent)

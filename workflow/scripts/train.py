@@ -15,5 +15,5 @@ files = TrainFiles(
     work=Path(snakemake.params.work),
     **{name: Path(snakemake.output[name]) for name in ("log", "grid", "runtime")},
 )
-autoencoder = load_autoencoder(params.vae, params.runtime.device)
+autoencoder = load_autoencoder(params.vae, params.runtime.device, params.data.mirror)
 train_field(params, cut, Path(snakemake.input.latents), autoencoder, files, snakemake.threads)
