@@ -4,9 +4,10 @@ import pytest
 import torch
 from test_latents import build, photos  # noqa: F401 - a fixture
 
-from fsr.config import Params, validated
+from fsr.config import Params
 from fsr.flow.field import load_field
 from fsr.images import read_image
+from fsr.sections import validated
 from fsr.train import Trainer, TrainFiles, learning_rate_factor, run_key, train_field
 
 
