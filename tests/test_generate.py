@@ -14,8 +14,9 @@ from tiny_flux import save_tiny_flux
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Generate
 from fsr.files import read_json, sha256_of_file
-from fsr.generate import Prompt, generate_set, load_pipeline
+from fsr.generate import generate_set, load_pipeline
 from fsr.images import read_image, to_bytes
+from fsr.prompts import Prompt
 from fsr.randomness import generator
 
 SEED = 7

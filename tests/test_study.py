@@ -100,6 +100,14 @@ def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
         (lambda v: v["train"].update(steps=-5), "train.steps is -5: input should be greater than 0"),
         (lambda v: v["train"].update(cut="f9"), "train.cut is 'f9': input should be 'best', 'f1'"),
         (
+            lambda v: v["data"].update(test=["FLUX179"], folders={"FLUX179": "nowhere"}),
+            "no images of FLUX179 in nowhere (data.folders)",
+        ),
+        (
+            lambda v: v["data"].update(test=["FLUX179"], mirror="nowhere"),
+            "the mirror nowhere is not a folder; correct data.mirror or FSR_MIRROR",
+        ),
+        (
             lambda v: v["vae"].update({"class": "Unknown"}),
             "vae.class is 'Unknown': input should be 'AutoencoderKL'",
         ),

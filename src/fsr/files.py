@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,6 @@ def sha256_of_file(path: Path | str) -> str:
 def sha256_of(*parts: Any) -> str:
     """Hexadecimal SHA-256 of JSON-serialisable values: the name of whatever they define."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def sha256_of_files(paths: Iterable[Path | str]) -> str:
-    """One SHA-256 over several files' names and bytes, in the order given."""
-    return sha256_of([[Path(path).name, sha256_of_file(path)] for path in paths])
 
 
 def explained(error: OSError, path: Path | str) -> OSError:

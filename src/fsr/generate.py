@@ -28,27 +28,15 @@ from torch import Tensor
 from fsr.config import Generate
 from fsr.files import check_writable, sha256_of_file, write_atomically, write_json, write_text
 from fsr.progress import progress_bar
-from fsr.prompts import Prompt, read_prompts
+from fsr.prompts import Prompt
 from fsr.randomness import generator
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
 
-__all__ = [
-    "PUBLISHED_PROMPTS",
-    "PUBLISHED_PROMPTS_URL",
-    "GeneratedImage",
-    "Prompt",
-    "generate_image",
-    "generate_set",
-    "load_pipeline",
-    "read_prompts",
-]
-
 PUBLISHED_PROMPTS_URL = (
     "https://raw.githubusercontent.com/standard-jh/FSR/main/results/tables/paper_style_openimages_x2_per_image.csv"
 )
-PUBLISHED_PROMPTS = 179
 LIBRARIES = ("torch", "diffusers", "transformers")
 SHAPED_BY = {"model", "revision", "size", "steps", "guidance", "dtype"}
 

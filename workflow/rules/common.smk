@@ -46,7 +46,10 @@ def is_at_hand(name):
     """Whether a set is in data/raw, or on this machine to be put there."""
     if source_in_place(name):
         return True
-    return locate(lookup(REGISTRY, name), PARAMS.data.folders.get(name), PARAMS.data.mirror) is not None
+    try:
+        return locate(lookup(REGISTRY, name), PARAMS.data.folders.get(name), PARAMS.data.mirror) is not None
+    except (OSError, ValueError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 def is_generated(name):

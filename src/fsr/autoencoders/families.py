@@ -4,6 +4,7 @@ For every family the cuts mean the same: f1 is where the decoder has left the la
 three enlargements, f5 before the last convolution.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ def _split_layers(name: str, layers: nn.Sequential, before: list[Stage]) -> Spli
     enlargements = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Upsample)]
     convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     places = [convolutions[0] + 1, *(i + 1 for i in enlargements[:3]), len(layers) - 2]
-    strides = [_product(layers[i].scale_factor for i in enlargements if i > place) for place in places]
+    strides = [math.prod(int(layers[i].scale_factor) for i in enlargements if i > place) for place in places]
     cuts = [
         Cut(cut, f"{name}.{place}", _width(layers, place), stride)
         for cut, place, stride in zip(CUTS, places, strides, strict=False)
@@ -95,13 +96,6 @@ def _width(layers: nn.Sequential, place: int) -> int:
     """Channels behind a layer: what the next convolution, at whatever depth, takes."""
     following = (module for layer in layers[place + 1 :] for module in layer.modules())
     return next(module.in_channels for module in following if isinstance(module, nn.Conv2d))
-
-
-def _product(factors) -> int:
-    product = 1
-    for factor in factors:
-        product *= int(factor)
-    return product
 
 
 def _complete(decoder: SplitDecoder) -> SplitDecoder:
