@@ -14,6 +14,10 @@ def test_the_default_and_every_experiment_are_valid(root):
     read_yaml(Params, root / "params.yaml")
     read_yaml(Params, root / "tests/tiny/params.yaml")
     read_yaml(AutoencoderTraining, root / "experiments/embedded_autoencoder.yaml")
+    for experiment in set((root / "experiments").glob("*.yaml")) - {root / "experiments/embedded_autoencoder.yaml"}:
+        values = yaml.safe_load((root / "params.yaml").read_text())
+        merge(values, yaml.safe_load(experiment.read_text()))
+        assert validated(Params, values, experiment.name).experiment == experiment.stem
 
 
 @pytest.mark.parametrize("name", ["taef2", "flux"])
@@ -73,6 +77,26 @@ def test_the_flux_preset_is_the_prototypes_experiment(root):
         (("experiment",), "../elsewhere", "experiment is '../elsewhere'"),
         (("train", "cut"), "f2", r"train\.cut f2 is not among probe\.cuts; add it there"),
         (("report", "gallery"), ["fsr", "feature_bicubic", "lua"], r"report\.gallery names lua"),
+        (("scales",), [2, 2], "scales: 2 is named twice; list each once"),
+        (("scales",), [2, 3], r"scales\.1 is 3: input should be 2 or 4"),
+        (("scales",), [], "scales is .*at least 1 item"),
+        (("scales",), [2, 4], r"latents\.crop_size must be a multiple of 32 \(8 x the largest scale\), not 48"),
+        (("train", "feature_tile"), 64, r"train\.feature_tile must be at most latents\.crop_size 48, not 64; null for"),
+        (("train", "feature_tile"), 40, r"train\.feature_tile is 40: input should be"),
+        (("train", "processes"), 3, r"train\.batch must be a multiple of train\.processes 3, not 2"),
+        (("train", "consistency", "weight"), -1, r"train\.consistency\.weight is -1: input should be greater than or"),
+        (("train", "max_skipped"), 0, r"train\.max_skipped is 0: input should be greater than 0"),
+        (("train", "field", "patch"), 3, r"train\.field\.patch is 3: input should be 1, 2 or 4"),
+        (("tracking", "mode"), "on", r"tracking\.mode is 'on': input should be 'disabled', 'offline' or 'online'"),
+        (
+            ("ablation", "losses"),
+            {"a": {"gan": 1}},
+            r"ablation\.losses: gan is no term of the objective; use flow, end",
+        ),
+        (("ablation", "losses"), {}, r"ablation\.losses is .*at least 1 item"),
+        (("ablation", "seeds"), [0], r"ablation\.seeds is \[0\]: list should have at least 2 items"),
+        (("ablation", "seeds"), [1, 1], r"ablation\.seeds: 1 is named twice; list each once"),
+        (("ablation", "patches"), [1, 3], r"ablation\.patches\.1 is 3: input should be 1, 2 or 4"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(values, place, value, message):
@@ -86,13 +110,21 @@ def test_a_wrong_value_is_one_line_that_names_it(values, place, value, message):
     assert str(caught.value).startswith("params.yaml: ")
 
 
+def test_scales_are_kept_in_order(values):
+    """One field, one run: however they are listed."""
+    values["latents"]["crop_size"] = 64
+    for listed in ([2, 4], [4, 2]):
+        assert validated(Params, values | {"scales": listed}, "params.yaml").scales == [2, 4]
+
+
 def test_no_key_may_be_left_out(values):
     """Snakemake would see a default that DVC does not."""
+    free = [("ablation", "losses")]  # names there are the user's own
 
     def sections(value, place=()):
         for key, inner in value.items():
             yield value, key, place
-            if isinstance(inner, dict) and inner:
+            if isinstance(inner, dict) and (*place, key) not in free:
                 yield from sections(inner, (*place, key))
 
     for section, key, _ in list(sections(values)):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fsr.config import Count, Positive, PositiveReal, Share, Weight
+from fsr.config.kinds import Count, Positive, PositiveReal, Share, Weight
 from fsr.sections import Section
 
 

@@ -1,0 +1,138 @@
+"""Typed parameters. An unknown key is an error; nothing has a default here, every key stands in params.yaml."""
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fsr.config.data import Data, Generate, Latents, Vae
+from fsr.config.kinds import Count, Dtype, Positive, ProtocolName, unique
+from fsr.config.method import Ablation, Consistency, FieldSize, Losses, Probe, ScoreWeights, Train
+from fsr.sections import Section
+
+__all__ = [
+    "Ablation",
+    "Benchmark",
+    "Consistency",
+    "Data",
+    "Dtype",
+    "FieldSize",
+    "Generate",
+    "Latents",
+    "Losses",
+    "Params",
+    "Probe",
+    "Report",
+    "Runtime",
+    "ScoreWeights",
+    "Tracking",
+    "Train",
+    "Vae",
+    "schema_text",
+]
+
+REPORTED_ROWS = ("fsr", "feature_bicubic", "decoded_bicubic", "vae_roundtrip")
+
+
+class Runtime(Section):
+    device: str = Field(description="torch device: cpu, cuda, cuda:1")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        description="autocast dtype of encoding, probe and training; auto: bfloat16 where the device computes in it"
+    )
+    threads: Positive = Field(
+        description="CPU threads of one job; tables are reproducible to the bit for a fixed number"
+    )
+
+
+class Tracking(Section):
+    """Weights & Biases, beside the log that is always written. Its key comes from the environment (WANDB_API_KEY)."""
+
+    mode: Literal["disabled", "offline", "online"]
+    project: str
+
+
+class Benchmark(Section):
+    protocols: Annotated[list[ProtocolName], Field(min_length=1)] = Field(
+        description="how numbers are made (docs/protocol.md); the report's figures show the first"
+    )
+    upscalers: Annotated[list[str], Field(min_length=1)]
+    dtype: Dtype = Field(description="float32 for numbers to publish")
+    batch: Positive = Field(description="images of one size that are encoded and decoded at once")
+    shards: Positive = Field(
+        description="independent jobs a set's rows are measured in; any number gives the same table"
+    )
+    lpips: Literal["off", "auto", "alex", "vgg"] = Field(
+        description="auto: if its backbone is at hand; a name: an error if it is not"
+    )
+    bootstrap: Positive
+
+    @field_validator("protocols", "upscalers")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        return unique(names)
+
+
+class Report(Section):
+    gallery: Annotated[list[str], Field(min_length=2)] = Field(
+        description="rows shown as pictures, before/after pairs on the page"
+    )
+    zooms: Positive = Field(
+        description="zoomed crops, the ones where fsr gains most over feature_bicubic and where it gains least"
+    )
+    zoom_size: Annotated[int, Field(ge=16)]
+
+
+class Params(Section):
+    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = Field(
+        description="results go to results/<experiment>/"
+    )
+    seed: Count
+    scales: Annotated[list[Literal[2, 4]], Field(min_length=1)] = Field(
+        description="enlargements one field is trained for; each is measured"
+    )
+    runtime: Runtime
+    data: Data
+    generate: Generate
+    vae: Vae
+    latents: Latents
+    probe: Probe
+    train: Train
+    tracking: Tracking
+    ablation: Ablation
+    benchmark: Benchmark
+    report: Report
+
+    @field_validator("scales")
+    @classmethod
+    def _each_once(cls, scales: list[int]) -> list[int]:
+        return sorted(unique(scales))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        step, size = 8 * max(self.scales), self.latents.crop_size
+        if size % step:
+            raise ValueError(f"latents.crop_size must be a multiple of {step} (8 x the largest scale), not {size}")
+        if self.train.batch % self.train.processes:
+            raise ValueError(
+                f"train.batch must be a multiple of train.processes {self.train.processes}, not {self.train.batch}"
+            )
+        tile = self.train.feature_tile
+        if tile is not None and tile > size:
+            raise ValueError(f"train.feature_tile must be at most latents.crop_size {size}, not {tile}; null for whole")
+        if self.train.cut != "best" and self.train.cut not in self.probe.cuts:
+            raise ValueError(f"train.cut {self.train.cut} is not among probe.cuts; add it there")
+        needed = [name for name in REPORTED_ROWS if name not in self.benchmark.upscalers]
+        needed += [name for name in ("fsr", "feature_bicubic") if name not in self.report.gallery]
+        if needed:
+            raise ValueError(
+                f"the report needs {', '.join(dict.fromkeys(needed))}; add it to benchmark.upscalers and report.gallery"
+            )
+        missing = [name for name in self.report.gallery if name not in (*self.benchmark.upscalers, "hr", "lr")]
+        if missing:
+            raise ValueError(f"report.gallery names {', '.join(missing)}, which benchmark.upscalers does not make")
+        return self
+
+
+def schema_text() -> str:
+    """JSON schema of params.yaml, as kept in workflow/schemas/."""
+    return json.dumps(Params.model_json_schema(by_alias=True), indent=2) + "\n"
