@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 def study(shards: int, crops: int, dtype: str) -> Params:
     """taef2.yaml's latents, on crops of 128 pixels."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["runtime"]["dtype"] = dtype
+    values["runtime"]["dtype"], values["scales"] = dtype, [2]
     values["latents"] |= {"crops": crops, "validation_crops": 1, "crop_size": 128, "batch": 4, "file_crops": 16}
     values["latents"] |= {"dtype": "float16", "shards": shards}
     return validated(Params, values, "params.yaml")

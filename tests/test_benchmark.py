@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fsr.benchmark import benchmark_set
+from fsr.benchmark import RowFiles, benchmark_rows, join_rows
 from fsr.config import Params
 from fsr.files import sha256_of_file, write_json
 from fsr.flow.field import build_field
@@ -14,6 +14,7 @@ from fsr.images import read_image
 from fsr.metrics.perceptual import Lpips
 from fsr.metrics.protocol import PROTOCOLS
 from fsr.sections import validated
+from fsr.upscalers import build_upscalers
 
 ROWS = [
     "bicubic",
@@ -46,21 +47,39 @@ def absent(tmp_path):
     return write_json(tmp_path / "absent/manifest.json", manifest)
 
 
+def measure(params, photos, autoencoder, field, folder, scale=2) -> list[dict[str, str]]:
+    """The table of one set, measured shard by shard; pictures go to images/."""
+    shards = [RowFiles(folder / f"{shard}/c.csv", folder / f"{shard}/p") for shard in range(params.benchmark.shards)]
+    for shard, files in enumerate(shards):
+        benchmark_rows(params, photos, scale, shard, autoencoder, field, files)
+    join_rows(params, shards, folder / "t.csv", folder / "images")
+    return list(csv.DictReader((folder / "t.csv").open()))
+
+
 def run(
-    values, photos, autoencoder, folder, moved: bool = False, protocols: tuple[str, ...] = ("strict",)
+    values, photos, autoencoder, folder, moved: bool = False, protocols: tuple[str, ...] = ("strict",), **study
 ) -> list[dict[str, str]]:
-    values["benchmark"] |= {"upscalers": ROWS, "protocols": list(protocols)}
+    values["benchmark"] |= {"upscalers": ROWS, "protocols": list(protocols), "shards": study.get("shards", 1)}
+    values["scales"], scale = study.get("scales", [2]), study.get("scale", 2)
+    values["latents"]["crop_size"] = 64
     params = validated(Params, values, "test")
     field = build_field(params, "f3", autoencoder)
     if moved:
         torch.nn.init.normal_(field.out_velocity.weight, std=0.05)
-    benchmark_set(params, photos, autoencoder, field, folder / "t.csv", folder / "images", 1)
-    return list(csv.DictReader((folder / "t.csv").open()))
+    return measure(params, photos, autoencoder, field, folder, scale)
 
 
 def cells(rows, upscaler, metric, target="x_H_rec", protocol="strict"):
     keys, place = ("upscaler", "metric", "target", "protocol"), (upscaler, metric, target, protocol)
     return [row["value"] for row in rows if tuple(row[key] for key in keys) == place]
+
+
+def files_below(folder):
+    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.png")}
+
+
+def column(path, name):
+    return [row[name] for row in csv.DictReader(path.open())]
 
 
 def test_an_untrained_field_is_feature_bicubic_exactly(values, photos, autoencoder, tmp_path):
@@ -108,14 +127,14 @@ def test_images_of_any_sizes_encoded_together_measure_the_same(values, autoencod
     for batch in (1, 3):
         values["benchmark"]["batch"] = batch
         rows = run(values, manifest, autoencoder, tmp_path / str(batch))
-        found.append({tuple(row.values())[:6]: float(row["value"]) for row in rows if row["value"]})
+        found.append({tuple(row.values())[:7]: float(row["value"]) for row in rows if row["value"]})
     assert found[0].keys() == found[1].keys()
     assert {key: found[1][key] for key in found[0]} == pytest.approx(found[0], rel=1e-3, abs=1e-4)
 
 
 def test_pictures_are_the_measured_outputs(values, photos, autoencoder, tmp_path):
     rows = run(values, photos, autoencoder, tmp_path, moved=True)
-    pictures = tmp_path / "images/Test2"
+    pictures = tmp_path / "images"
     a, b = (read_image(pictures / row / "0.png")[..., 2:-2, 2:-2] for row in ("fsr", "vae_roundtrip"))
     assert a.shape[-2:] == (28, 60)
     measured = float(cells(rows, "fsr", "psnr")[0])
@@ -132,7 +151,7 @@ def test_every_protocol_is_measured_as_if_alone_and_the_first_is_shown(values, p
     for picture in (tmp_path / "strict/images").rglob("*.png"):
         shown = tmp_path / "both/images" / picture.relative_to(tmp_path / "strict/images")
         assert shown.read_bytes() == picture.read_bytes()
-    first, second = (read_image(tmp_path / name / "images/Test2/bicubic/0.png") for name in PROTOCOLS)
+    first, second = (read_image(tmp_path / name / "images/bicubic/0.png") for name in PROTOCOLS)
     assert not torch.equal(first, second)
 
 
@@ -164,20 +183,65 @@ def test_lpips_is_given_what_the_protocol_shows_it(values, photos, autoencoder, 
 def test_a_set_that_is_not_available_has_a_line_with_the_reason(values, absent, autoencoder, tmp_path):
     rows = run(values, absent, autoencoder, tmp_path, protocols=("strict", "prototype"))
     named = [{key: value for key, value in row.items() if value} for row in rows]
-    line = {"set": "Manga109", "reason": "on request only"}
+    line = {"scale": "2", "set": "Manga109", "reason": "on request only"}
     assert named == [{"protocol": "strict", **line}, {"protocol": "prototype", **line}]
-    assert list(rows[0]) == ["protocol", "set", "image", "upscaler", "target", "metric", "value", "reason"]
-    assert list((tmp_path / "images/Manga109").iterdir()) == []
+    assert list(rows[0]) == ["protocol", "scale", "set", "image", "upscaler", "target", "metric", "value", "reason"]
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+@pytest.mark.parametrize("shards", [2, 3, 9])
+def test_any_number_of_shards_gives_the_same_bytes(values, photos, autoencoder, tmp_path, shards):
+    study = {"moved": True, "protocols": ("strict", "prototype")}
+    run(values, photos, autoencoder, tmp_path / "one", **study)
+    run(values, photos, autoencoder, tmp_path / "many", **study, shards=shards)
+    assert files_below(tmp_path / "many/images") == files_below(tmp_path / "one/images")
+    assert (tmp_path / "many/t.csv").read_bytes() == (tmp_path / "one/t.csv").read_bytes()
+    made = [len(set(column(tmp_path / f"many/{shard}/c.csv", "upscaler"))) for shard in range(shards)]
+    assert made == [len(ROWS[shard::shards]) for shard in range(shards)], "the rows are shared out"
+
+
+def test_any_number_of_shards_tells_why_a_set_is_not_available(values, absent, autoencoder, tmp_path):
+    one, two = (run(values, absent, autoencoder, tmp_path / str(shards), shards=shards) for shards in (1, 2))
+    assert one == two
+    assert len(one) == 1
+
+
+def test_shards_of_other_rows_are_not_joined(values, photos, autoencoder, tmp_path):
+    run(values, photos, autoencoder, tmp_path, shards=2)
+    half = [RowFiles(tmp_path / "0/c.csv", tmp_path / "0/p")]
+    with pytest.raises(ValueError, match="differ from benchmark.upscalers in decoded_bicubic, .*; delete them"):
+        join_rows(validated(Params, values, "test"), half, tmp_path / "t2.csv", tmp_path / "images2")
+
+
+def test_one_field_is_measured_at_each_of_its_scales(values, photos, autoencoder, tmp_path):
+    both = {"moved": True, "scales": [2, 4]}
+    two, four = (run(values, photos, autoencoder, tmp_path / str(s), **both, scale=s) for s in (2, 4))
+    assert {row["scale"] for row in two} == {"2"}
+    assert {row["scale"] for row in four} == {"4"}
+    assert float(cells(four, "bicubic", "psnr", "hr")[0]) < float(cells(two, "bicubic", "psnr", "hr")[0])
+    sides = [read_image(tmp_path / f"{s}/images/{row}/0.png").shape[-2:] for s in (2, 4) for row in ("lr", "fsr")]
+    assert sides == [(16, 32), (32, 64), (8, 16), (32, 64)]
+
+
+def test_every_row_of_the_field_tells_it_the_scale(values, photos, autoencoder):
+    values["scales"], values["latents"]["crop_size"] = [2, 4], 64
+    params = validated(Params, values, "test")
+    field, seen = build_field(params, "f3", autoencoder), []
+    field.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
+    rows = build_upscalers([name for name in ROWS if name.startswith("fsr")], field)
+    for scale in (2, 4):
+        sample = PROTOCOLS["strict"].sample(read_image(photos.parent / "0.png"), autoencoder, scale)
+        with torch.inference_mode():
+            for row in rows:
+                row(sample)
+        assert len(seen) > len(rows)
+        assert set(seen) == {scale}
+        seen.clear()
 
 
 def test_a_field_for_another_scale_is_refused(values, photos, autoencoder, tmp_path):
-    field = build_field(validated(Params, values, "test"), "f3", autoencoder)
-    values["scale"] = 4
-    values["latents"]["crop_size"] = 64
-    with pytest.raises(ValueError, match="trained for scale 2, not 4"):
-        benchmark_set(
-            validated(Params, values, "test"), photos, autoencoder, field, tmp_path / "t.csv", tmp_path / "images", 1
-        )
+    with pytest.raises(ValueError, match="trained for scale 2, not 4; ask for one it knows"):
+        run(values, photos, autoencoder, tmp_path, scale=4)
 
 
 def test_an_unknown_row_lists_the_known_ones(values, photos, autoencoder, tmp_path):
@@ -185,4 +249,4 @@ def test_an_unknown_row_lists_the_known_ones(values, photos, autoencoder, tmp_pa
     params = validated(Params, values, "test")
     field = build_field(params, "f3", autoencoder)
     with pytest.raises(ValueError, match="'magic' is unknown; choose among bicubic, "):
-        benchmark_set(params, photos, autoencoder, field, tmp_path / "t.csv", tmp_path / "images", 1)
+        measure(params, photos, autoencoder, field, tmp_path)

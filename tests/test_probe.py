@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_latents import build, photos  # noqa: F401 - a fixture
+from test_latents import build, image_set, photos  # noqa: F401 - a fixture
 
 from fsr.files import read_json
 from fsr.images import read_image
@@ -33,7 +33,7 @@ def test_measures_are_what_they_say(params, manifest, autoencoder, tmp_path):
 
     exact = params.model_copy(update={"runtime": params.runtime.model_copy(update={"dtype": "float32"})})
     measured = probed(exact, "f2", manifest, autoencoder, tmp_path)["per_crop"]
-    batch = LatentCache(manifest).batch([1])
+    batch = LatentCache(manifest).batch([1], 2)
     with torch.inference_mode():
         pair = feature_pair(autoencoder, batch.z_H, batch.z_L, "f2")
         x_feat = autoencoder.tail(pair.f_B, "f2") * 2 - 1
@@ -41,6 +41,22 @@ def test_measures_are_what_they_say(params, manifest, autoencoder, tmp_path):
     assert measured["rgb_l1"][1] == pytest.approx(
         l1(*(crop_border(x, 16) for x in (x_feat, batch.x_H_rec * 2 - 1))), rel=1e-4
     )
+
+
+def test_every_scale_is_measured_as_if_alone(params, autoencoder, tmp_path):
+    """Columns hold the crops at the first scale, then at the second."""
+    reports, images = {}, image_set(tmp_path / "images", tmp_path / "raw/manifest.json", sizes=((64, 140), (150, 64)))
+    for scales in ([2], [4], [2, 4]):
+        latents = params.latents.model_copy(update={"crop_size": 64})
+        study = params.model_copy(update={"scales": scales, "latents": latents})
+        manifest = build(study, images, autoencoder, tmp_path / f"{scales}/manifest.json", scales=scales)
+        reports[tuple(scales)] = probed(study, "f3", manifest, autoencoder, tmp_path)
+    two, four, both = reports.values()
+    assert two["crops"] == four["crops"] == both["crops"] == params.probe.crops
+    for name, values in both["per_crop"].items():
+        assert values == two["per_crop"][name] + four["per_crop"][name], name
+    assert two["per_crop"]["feature_l1"] != four["per_crop"]["feature_l1"]
+    assert two["relative_cost"] == four["relative_cost"] == both["relative_cost"]
 
 
 def test_sensitivity_is_the_slope_of_the_tail(params, manifest, autoencoder, tmp_path):
@@ -59,6 +75,15 @@ def test_running_out_of_memory_is_reported_and_not_raised(params, manifest, auto
     monkeypatch.setattr("fsr.probe.feature_pair", greedy)
     report = probed(params, "f3", manifest, autoencoder, tmp_path)
     assert (report["status"], report["reason"]) == ("oom", "tried to allocate 99 GiB")
+
+
+def test_so_is_a_shortage_of_the_cpu(params, manifest, autoencoder, tmp_path, monkeypatch):
+    """torch's CPU allocator raises a plain RuntimeError."""
+    monkeypatch.setattr("fsr.probe.feature_pair", lambda *_: torch.empty(2**50))
+    report = probed(params, "f3", manifest, autoencoder, tmp_path)
+    assert report["status"] == "oom"
+    assert "can't allocate memory" in report["reason"]
+    assert (report["crops"], report["per_crop"]) == (0, {})
 
 
 def test_an_error_that_is_no_shortage_is_raised(params, manifest, autoencoder, tmp_path, monkeypatch):

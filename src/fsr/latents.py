@@ -1,15 +1,15 @@
 """The latent cache: each training crop encoded once, in safetensors files that are read memory-mapped.
 
-Per crop it holds z_H (C, S/8, S/8) and z_L (C, S/8/scale, ...), the crop itself (3, S, S) as bytes, and the two decodes
-the objective compares with: x_H_rec = D(z_H) (3, S, S) and x_L_rec = D(z_L) (3, S/scale, S/scale), in [0, 1], half
-precision. Decoder features are computed from the latents by the head of whichever cut is asked for.
+Per crop of side S it holds z_H (C, S/8, S/8), the crop itself (3, S, S) as bytes and x_H_rec = D(z_H) (3, S, S); for
+each scale s, under the names z_L_x{s} and x_L_rec_x{s}, also z_L (C, S/8/s, S/8/s) and x_L_rec = D(z_L) (3, S/s, S/s).
+The decodes are in [0, 1], half precision. Decoder features are computed from the latents by the head of any cut.
 
 The files may be made by several independent jobs (shards): which job makes a file changes nothing in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,18 +56,17 @@ class CropFile:
 
 @torch.inference_mode()
 def encode_crops(
-    crops: Tensor, autoencoder: FrozenAutoencoder, resampling: Resampling, scale: int, dtype: torch.dtype
+    crops: Tensor, autoencoder: FrozenAutoencoder, resampling: Resampling, scales: list[int], dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """What the cache stores of (B, 3, S, S) uint8 crops, on the CPU."""
+    """What the cache stores of (B, 3, S, S) uint8 crops, on the CPU; a scale's tensors do not depend on the others."""
     x_H = crops.to(autoencoder.device).float() / 255
-    z_H, z_L = autoencoder.encode(x_H), autoencoder.encode(resampling.low_resolution(x_H, scale))
-    decoded = {"x_H_rec": autoencoder.decode(z_H), "x_L_rec": autoencoder.decode(z_L)}
-    return {
-        "z_H": z_H.to(dtype).cpu(),
-        "z_L": z_L.to(dtype).cpu(),
-        "crop": crops,
-        **{name: value.half().cpu() for name, value in decoded.items()},
-    }
+    images = {("z_H", "x_H_rec"): x_H}
+    images |= {(f"z_L_x{scale}", f"x_L_rec_x{scale}"): resampling.low_resolution(x_H, scale) for scale in scales}
+    stored = {"crop": crops}
+    for (latent, decode), image in images.items():
+        z = autoencoder.encode(image)
+        stored |= {latent: z.to(dtype).cpu(), decode: autoencoder.decode(z).half().cpu()}
+    return stored
 
 
 def made_by(params: Params, sources: Sources, autoencoder: FrozenAutoencoder) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def made_by(params: Params, sources: Sources, autoencoder: FrozenAutoencoder) ->
     manifests = [read_json(item) for item in (*sources.train, *sources.validation)]
     return {
         "latents": params.latents.model_dump(exclude={"shards"}),
-        "scale": params.scale,
+        "scales": params.scales,
         "seed": params.seed,
         "autocast": autocast_dtype(params.runtime),
         "tile": params.vae.tile,
@@ -166,7 +165,7 @@ def _write_file(path: Path, key: str, pixels: Tensor, params: Params, autoencode
     latents, resampling = params.latents, RESAMPLINGS[params.latents.protocol]
     with autocast(params.runtime.device, autocast_dtype(params.runtime)):
         parts = [
-            encode_crops(part, autoencoder, resampling, params.scale, DTYPES[latents.dtype])
+            encode_crops(part, autoencoder, resampling, params.scales, DTYPES[latents.dtype])
             for part in pixels.split(latents.batch)
         ]
     tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
@@ -175,16 +174,26 @@ def _write_file(path: Path, key: str, pixels: Tensor, params: Params, autoencode
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """A batch of cached crops (B first); shapes and ranges as in the module's docstring. All but `crop` are float32."""
+    """Cached crops (B first) at one scale; shapes and ranges as the module's docstring has them, float32 but `crop`."""
 
     z_H: Tensor
     z_L: Tensor
     crop: Tensor
     x_H_rec: Tensor
     x_L_rec: Tensor
+    scale: int
 
     def to(self, device: str | torch.device) -> "LatentBatch":
-        return LatentBatch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        """The batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "LatentBatch":
+        """The batch in page-locked memory, which torch's DataLoader asks for where there is an accelerator."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "LatentBatch":
+        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
 
 class LatentCache:
@@ -209,7 +218,12 @@ class LatentCache:
 
     @cached_property
     def _files(self) -> list[Any]:
+        """Memory maps, read only: a forked process may go on using them."""
         return [safe_open(path, framework="pt") for path in self._paths]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to open the files itself."""
+        return {name: value for name, value in vars(self).items() if name != "_files"}
 
     def verify(self) -> None:
         """Compare every file with the hash in the manifest.
@@ -223,8 +237,16 @@ class LatentCache:
                 if sha256_of_file(path) != file["sha256"]:
                     raise ValueError(f"latent file {path} does not match its manifest; delete both and run again")
 
-    def batch(self, indices: list[int]) -> LatentBatch:
-        """The crops at `indices`, in that order."""
+    def batch(self, indices: list[int], scale: int) -> LatentBatch:
+        """The crops at `indices`, in that order, with their low resolution at `scale`.
+
+        Raises:
+            ValueError: the cache was not made for that scale.
+        """
+        scales = self.description["made_by"]["scales"]
+        if scale not in scales:
+            listed = ", ".join(map(str, scales))
+            raise ValueError(f"scale {scale} is not in the cache {self.manifest}, which has {listed}; add it to scales")
         places = [
             next((f, i - start) for f, start in reversed(list(enumerate(self._starts[:-1]))) if i >= start)
             for i in indices
@@ -233,12 +255,12 @@ class LatentCache:
         def gather(name: str) -> Tensor:
             return torch.stack([self._files[file].get_slice(name)[row] for file, row in places])
 
-        return LatentBatch(
-            crop=gather("crop"), **{name: gather(name).float() for name in ("z_H", "z_L", "x_H_rec", "x_L_rec")}
-        )
+        stored = {"z_H": "z_H", "z_L": f"z_L_x{scale}", "x_H_rec": "x_H_rec", "x_L_rec": f"x_L_rec_x{scale}"}
+        tensors = {name: gather(key).float() for name, key in stored.items()}
+        return LatentBatch(crop=gather("crop"), scale=scale, **tensors)
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[LatentBatch]:
-        """Consecutive batches of at most `size`, over the first `limit` crops (all, where None)."""
+    def batches(self, size: int, scale: int, limit: int | None = None) -> Iterator[LatentBatch]:
+        """Consecutive batches of at most `size` at `scale`, over the first `limit` crops (all, where None)."""
         end = min(len(self), limit or len(self))
         for start in range(0, end, size):
-            yield self.batch(list(range(start, min(start + size, end))))
+            yield self.batch(list(range(start, min(start + size, end))), scale)

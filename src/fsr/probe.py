@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from fsr.flow.objective import amplitude_spectrum
 from fsr.flow.path import feature_pair
 from fsr.images import RESAMPLINGS, write_image
 from fsr.latents import CROP_BORDER, LatentBatch, LatentCache
-from fsr.memory import peak_memory_gib
+from fsr.memory import is_out_of_memory, peak_memory_gib
 from fsr.metrics.detail import (
     high_frequency_energy,
     high_frequency_error,
@@ -39,15 +40,17 @@ LARGEST_RGB_L1 = 2.0
 
 @dataclass(frozen=True)
 class CutReport:
-    """What the probe measured at one cut. `per_crop` columns are lists over crops; pixel measures are in [-1, 1] units.
+    """What the probe measured at one cut.
 
-    The first eight columns are the method's; the others are the scales that make the score's terms dimensionless.
+    `per_crop` columns are lists over all `crops` at the first scale, then over all of them at the next; pixel measures
+    are in [-1, 1] units. The first eight columns are the method's; the others make the score's terms dimensionless.
     """
 
     cut: str
     stage: str
     status: str  # ok, oom or failed
     reason: str = ""
+    crops: int = 0
     per_crop: dict[str, list[float]] = field(default_factory=dict)
     broken: int = 0
     relative_cost: float | None = None
@@ -59,9 +62,9 @@ class CutReport:
 def probe_cut(
     params: Params, cut: str, manifest: Path, autoencoder: FrozenAutoencoder, output: Path, picture: Path, threads: int
 ) -> None:
-    """Probe one cut over the first `probe.crops` training crops; write its report (JSON) and a strip of renderings.
+    """Probe one cut over the first `probe.crops` training crops at every scale; write its report (JSON) and a picture.
 
-    A cut that runs out of memory is reported, not raised.
+    The renderings are of the first crops, at the first scale. A cut that runs out of memory is reported, not raised.
 
     Raises:
         ValueError: the decoder has no such cut.
@@ -72,7 +75,9 @@ def probe_cut(
     try:
         report = _measure(params, cut, stage, cache, autoencoder)
         strip = _strip(params, cut, cache, autoencoder)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         report = CutReport(cut, stage, "oom", reason=str(error).splitlines()[0] if str(error) else "out of memory")
         size = params.latents.crop_size
         strip = torch.zeros(3, size * min(GRID_CROPS, len(cache)), size)
@@ -89,10 +94,10 @@ def _measure(params: Params, cut: str, stage: str, cache: LatentCache, autoencod
     columns: dict[str, list[float]] = {}
     broken, head_times, tail_times = 0, [], []
     count = min(params.probe.crops, len(cache))
-    with progress_bar(f"probe {cut}", count) as advance:
-        for index, batch in enumerate(cache.batches(1, count)):
+    with progress_bar(f"probe {cut}", count * len(params.scales)) as advance:
+        for scale, index in product(params.scales, range(count)):
             with _autocast(params):
-                measured, times, is_broken = _measure_crop(params, cut, index, batch, autoencoder)
+                measured, times, is_broken = _measure_crop(params, cut, index, cache.batch([index], scale), autoencoder)
             if index < TIMED_REPEATS:
                 head_times.append(times[0])
                 tail_times.append(times[1])
@@ -104,6 +109,7 @@ def _measure(params: Params, cut: str, stage: str, cache: LatentCache, autoencod
         cut,
         stage,
         "ok",
+        crops=count,
         per_crop=columns,
         broken=broken,
         relative_cost=relative_cost(params, cut, autoencoder),
@@ -123,7 +129,7 @@ def _measure_crop(
     noise = torch.randn(pair.f_B.shape, generator=generator(params.seed, "probe", index)).to(pair.f_B.device)
     e = PERTURBATION * pair.f_B.float().std() * noise
     moved = autoencoder.tail((pair.f_B.float() + e).to(pair.f_B.dtype), cut)
-    x_base = RESAMPLINGS[params.latents.protocol].enlarge(batch.x_L_rec, params.scale)
+    x_base = RESAMPLINGS[params.latents.protocol].enlarge(batch.x_L_rec, batch.scale)
     images = (decoded, batch.x_H_rec, x_base, moved)
     x_feat, x_H_rec, x_base, moved = (autoencoder.normalise(crop_border(x, CROP_BORDER)) for x in images)
     stride = decoded.shape[-1] // pair.f_B.shape[-1]
@@ -175,7 +181,8 @@ def relative_cost(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> f
     f = autoencoder.head(z, cut).float()
     decode = count_flops(lambda: autoencoder.decode(z))
     tail = count_flops(lambda: autoencoder.tail(f.to(autoencoder.model.dtype), cut))
-    return (count_flops(lambda: field(f, torch.zeros(1, device=device), f)) + tail) / decode
+    velocity = count_flops(lambda: field(f, torch.zeros(1, device=device), f, params.scales[0]))
+    return (velocity + tail) / decode
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -187,8 +194,9 @@ def count_flops(call: Callable[[], object]) -> int:
 
 @torch.inference_mode()
 def _strip(params: Params, cut: str, cache: LatentCache, autoencoder: FrozenAutoencoder) -> Tensor:
-    """x_feat of the first crops, one below the other, (3, n S, S)."""
-    batch = cache.batch(list(range(min(GRID_CROPS, len(cache))))).to(params.runtime.device)
+    """x_feat of the first crops at the first scale, one below the other, (3, n S, S)."""
+    first = list(range(min(GRID_CROPS, len(cache))))
+    batch = cache.batch(first, params.scales[0]).to(params.runtime.device)
     with _autocast(params):
         images = autoencoder.tail(feature_pair(autoencoder, batch.z_H, batch.z_L, cut).f_B, cut)
     return torch.cat(list(images), dim=1)

@@ -45,9 +45,14 @@ class Terms:
 
 
 def absolute_terms(report: Report, crops: np.ndarray | None = None) -> Terms:
-    """Terms of a cut, as ratios of sums over `crops` (indices; all, where None), so that flat crops weigh little."""
+    """Terms of a cut, as ratios of sums over `crops` at every scale, so that flat crops weigh little.
+
+    Args:
+        crops: indices of crops, of which each may stand there several times; all crops once, where None.
+    """
     columns = {name: np.asarray(values) for name, values in report["per_crop"].items()}
-    chosen = np.arange(len(columns["rgb_l1"])) if crops is None else crops
+    entries = np.arange(len(columns["rgb_l1"])).reshape(-1, report["crops"])  # of a column: (scales, crops)
+    chosen = (entries if crops is None else entries[:, crops]).ravel()
 
     def ratio(measure: str, scale: str) -> float:
         return float(columns[measure][chosen].sum() / columns[scale][chosen].sum())
@@ -63,8 +68,8 @@ def absolute_terms(report: Report, crops: np.ndarray | None = None) -> Terms:
 
 
 def bootstrap_interval(report: Report, probe: Probe, seed: int) -> tuple[float, float]:
-    """95 % interval of the absolute score over resampled crops."""
-    count = len(report["per_crop"]["rgb_l1"])
+    """95 % interval of the absolute score over resampled crops; a crop is drawn with all its scales."""
+    count = report["crops"]
     source = np.random.default_rng(seed)
     scores = [
         absolute_terms(report, source.integers(count, size=count)).score(probe.weights) for _ in range(probe.bootstrap)
@@ -77,9 +82,9 @@ def rejection(report: Report) -> str:
     """Why a cut cannot be chosen; empty when it can."""
     if report["status"] != "ok":
         return report["reason"] or report["status"]
-    crops = len(report["per_crop"]["rgb_l1"])
-    if report["broken"] > BROKEN_SHARE * crops:
-        return f"{report['broken']} of {crops} decodes are broken"
+    decodes = len(report["per_crop"]["rgb_l1"])
+    if report["broken"] > BROKEN_SHARE * decodes:
+        return f"{report['broken']} of {decodes} decodes are broken"
     for measure in ("feature_l1", "hf_error"):
         if np.mean(report["per_crop"][measure]) < LEAST_GAP:
             return f"{measure} is below {LEAST_GAP:g}: nothing to learn here"
@@ -105,6 +110,8 @@ def prototype_scores(reports: Mapping[str, Report]) -> dict[str, float]:
 def select_cut(reports: list[Report], probe: Probe, seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The selection, and one table row per cut with the measures, the terms and the absolute score.
 
+    The selection's `candidates` are the cuts to train: the best, and the second where it is too close to tell.
+
     Raises:
         ValueError: every cut was rejected; says why each was.
     """
@@ -118,14 +125,16 @@ def select_cut(reports: list[Report], probe: Probe, seed: int) -> tuple[dict[str
     ranking = sorted(scores, key=lambda cut: (-scores[cut], cut))
     best = ranking[0]
     margin = scores[best] - scores[ranking[1]] if len(ranking) > 1 else None
+    ambiguous = margin is not None and margin < probe.margin
     selection = {
         "cut": best,
+        "candidates": ranking[:2] if ambiguous else [best],
         "stage": usable[best]["stage"],
         "score": round(scores[best], 6),
         "scored_by": probe.score,
         "ranking": [{"cut": cut, "score": round(scores[cut], 6)} for cut in ranking],
         "margin": None if margin is None else round(margin, 6),
-        "ambiguous": margin is not None and margin < probe.margin,
+        "ambiguous": ambiguous,
         "rejected": {cut: reason for cut, reason in reasons.items() if reason},
     }
     rows = [_row(report, reasons[report["cut"]], best, probe, seed) for report in reports]
@@ -134,9 +143,8 @@ def select_cut(reports: list[Report], probe: Probe, seed: int) -> tuple[dict[str
 
 def _row(report: Report, reason: str, best: str, probe: Probe, seed: int) -> dict[str, Any]:
     status = "rejected" if reason and report["status"] == "ok" else report["status"]
-    crops = len(report["per_crop"].get("rgb_l1", []))
     row = {name: report[name] for name in ("cut", "stage")}
-    row |= {"status": status, "reason": reason, "crops": crops, "selected": report["cut"] == best}
+    row |= {"status": status, "reason": reason, "crops": report["crops"], "selected": report["cut"] == best}
     if report["status"] == "ok":
         terms = absolute_terms(report)
         low, high = bootstrap_interval(report, probe, seed)

@@ -1,6 +1,7 @@
 """A small synthetic experiment: two sets of three images, every kind of cell, a method that wins and one that loses.
 
 And a mixed one: two protocols, a set that is not available, one that is a variant, published numbers, a leaked image.
+And one at two scales, of which the larger is noisier, with one set that is not available.
 """
 
 import csv
@@ -39,6 +40,8 @@ PUBLISHED = (
 MATCH = {"train_set": "Train", "train_image": "302", "test_set": "SetA", "test_image": "bee", "scale": 1.02,
          "rotation_degrees": -0.4, "mirrored": True, "overlap": 0.987, "correlation": 0.9912,
          "inliers": 120}  # fmt: skip
+COST = {"steps": 60, "seconds": 3725.4, "crops": 120, "data_wait_share": 0.0123, "skipped_steps": 0, "processes": 1,
+        "peak_memory_gib": 1.25, "autocast": "float32"}  # fmt: skip
 NO_LPIPS, NO_FEATURE = "LPIPS backbone alex is not at hand", "not a method in feature space"
 
 
@@ -58,6 +61,7 @@ class Facts:
     absent_reason: str = "it is given on request only; put it where data.folders finds it"
     published: tuple[tuple[str, ...], ...] = PUBLISHED
     match: dict = field(default_factory=lambda: MATCH)
+    cost: dict = field(default_factory=lambda: COST)
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +74,7 @@ def facts() -> Facts:
 def params(root: Path) -> Params:
     """Parameters of which the report reads the names, the scale, the seed and its own section."""
     values = yaml.safe_load((root / "tests/tiny/params.yaml").read_text(encoding="utf-8"))
-    values |= {"experiment": "synthetic", "scale": SCALE}
+    values |= {"experiment": "synthetic", "scales": [SCALE]}
     values["data"] |= {"train": ["Train"], "test": list(SETS)}
     values["probe"]["cuts"] = ["f1", "f2", "f3"]
     values["benchmark"] |= {"upscalers": list(NOISE), "bootstrap": 500}
@@ -86,10 +90,26 @@ def mixed_params(params: Params) -> Params:
 
 
 @pytest.fixture(scope="session")
+def twofold_params(params: Params) -> Params:
+    """Parameters of the experiment at two scales."""
+    return params.model_copy(update={"scales": [2, 4]})
+
+
+@pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     """The files of the stages before the report."""
     root = tmp_path_factory.mktemp("results")
     return _write_results(root, ("strict",), [_manifest("Train", 3, role="train"), *(_manifest(name) for name in SETS)])
+
+
+@pytest.fixture(scope="session")
+def twofold(tmp_path_factory: pytest.TempPathFactory, facts: Facts) -> ReportInputs:
+    """The files of the experiment at two scales."""
+    absent = {"name": facts.absent, "role": "test", "available": False, "reason": facts.absent_reason, "files": []}
+    manifests = [_manifest("Train", 3, role="train"), *(_manifest(name) for name in SETS), absent]
+    return _write_results(
+        tmp_path_factory.mktemp("twofold"), ("strict",), manifests, scales=(2, 4), published=PUBLISHED
+    )
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +126,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, facts: Facts) -> ReportInput
 @pytest.fixture(scope="session")
 def cells(results: ReportInputs) -> pd.DataFrame:
     """What was measured in the synthetic experiment."""
-    return read_benchmark(results.benchmarks, ("strict",)).measured
+    return read_benchmark(results.benchmarks, ("strict",), (SCALE,)).measured
 
 
 def _manifest(name: str, images: int = 3, role: str = "test", **found: object) -> dict:
@@ -121,15 +141,17 @@ def _write_results(
     manifests: list[dict],
     matches: Sequence[dict] = (),
     published: Sequence = (),
+    scales: Sequence[int] = (SCALE,),
 ) -> ReportInputs:
     rng = np.random.default_rng(0)
     sets = [manifest for manifest in manifests if manifest["role"] == "test"]
-    for each in sets:
+    for scale, each in product(scales, sets):
         name = each["name"]
-        lines = [(protocol, name, *[""] * 5, each["reason"]) for protocol in protocols]
+        lines = [(protocol, scale, name, *[""] * 5, each["reason"]) for protocol in protocols]
         if each["available"]:
-            lines = [line for image in SETS[name] for line in _benchmark_image(root, protocols, name, image, rng)]
-        _write_csv(root / f"{name}.csv", COLUMNS, lines)
+            lines = [ln for image in SETS[name] for ln in _benchmark_image(root, protocols, scale, name, image, rng)]
+        (root / f"x{scale}").mkdir(exist_ok=True)
+        _write_csv(root / f"x{scale}/{name}.csv", COLUMNS, lines)
     for manifest in manifests:
         write_json(root / f"raw/{manifest['name']}/manifest.json", manifest)
     compared = {"train": [{"set": "Train", "images": 3}], "test": [{"set": name, "images": 3} for name in SETS]}
@@ -140,7 +162,7 @@ def _write_results(
     _write_probe(root)
     _write_training(root, rng)
     return ReportInputs(
-        benchmarks=tuple(root / f"{each['name']}.csv" for each in sets),
+        benchmarks=tuple(root / f"x{scale}/{each['name']}.csv" for scale, each in product(scales, sets)),
         pictures=root / "images",
         datasets=tuple(root / f"raw/{manifest['name']}/manifest.json" for manifest in manifests),
         leakage=root / "leakage.json",
@@ -153,28 +175,30 @@ def _write_results(
         train_log=root / "log.csv",
         train_grid=root / "validation.png",
         train_runtime=root / "runtime.json",
+        trained_cut=root / "cut.json",
     )
 
 
 def _benchmark_image(
-    root: Path, protocols: tuple[str, ...], name: str, image: str, rng: np.random.Generator
+    root: Path, protocols: tuple[str, ...], scale: int, name: str, image: str, rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
     y, x = np.mgrid[:HEIGHT, :WIDTH] / 16
     phase = rng.uniform(0, 6, (3, 1, 1))
     target = torch.from_numpy(0.5 + 0.3 * np.sin(x * 2 + phase) * np.cos(y * 3 - phase))[None].float()
     pictures = {
-        row: (target + torch.from_numpy(rng.normal(0, noise, target.shape))).float() for row, noise in NOISE.items()
+        row: (target + torch.from_numpy(rng.normal(0, noise * scale / SCALE, target.shape))).float()
+        for row, noise in NOISE.items()
     }
     if (name, image) == LOSES_ON:
         pictures["fsr"] = (target + torch.from_numpy(rng.normal(0, 0.2, target.shape))).float()
     hr = (target + torch.from_numpy(rng.normal(0, 0.02, target.shape))).float()
-    shown = pictures | {"hr": hr, "lr": target[..., ::SCALE, ::SCALE]}
+    shown = pictures | {"hr": hr, "lr": target[..., ::scale, ::scale]}
     for row in GALLERY:
-        write_image(root / "images" / name / row / f"{image}.png", shown[row])
+        write_image(root / f"images/x{scale}" / name / row / f"{image}.png", shown[row])
     lines = []
     for protocol, (row, picture) in product(protocols, pictures.items()):
         for goal, goal_picture in (("x_H_rec", target), ("hr", hr)):
-            place = (protocol, name, image, row, goal)
+            place = (protocol, scale, name, image, row, goal)
             values = {
                 "psnr": psnr(picture, goal_picture) + (0.3 if protocol == "prototype" else 0.0),
                 "ssim": ssim(picture, goal_picture),
@@ -227,6 +251,7 @@ def _write_probe_companions(root: Path) -> None:
     _write_csv(root / "probe_runtime.csv", ("cut", "head_ms", "tail_ms", "peak_memory_gib", "prototype_score"), runtime)
     selected = {
         "cut": "f2",
+        "candidates": ["f2"],
         "stage": "decoder.up_blocks.0",
         "score": 0.56,
         "margin": 0.54,
@@ -241,10 +266,14 @@ def _write_training(root: Path, rng: np.random.Generator) -> None:
     for step in range(1, 61):
         fall = np.exp(-step / 15) * rng.uniform(0.9, 1.1)
         pixel = f"{0.3 * fall:.5g}" if step % 2 == 0 else ""
-        validation = f"{20 + 5 * (1 - fall):.4f}" if step % 10 == 0 else ""
-        rows.append((step, 1e-3, f"{fall:.5g}", f"{0.5 * fall:.5g}", pixel, validation))
-    _write_csv(root / "log.csv", ("step", "lr", "loss", "one_step", "rgb", "validation_psnr"), rows)
-    write_json(root / "runtime.json", {"steps": 60, "seconds": 3725.4, "peak_memory_gib": 1.25, "autocast": "float32"})
+        validation = [""] * 3
+        if step % 10 == 0:
+            validation = [f"{20 + 5 * (1 - fall):.4f}", f"{0.1 * fall:.4f}", f"{0.1 - fall:.4f}"]
+        rows.append((step, 1e-3, f"{fall:.5g}", f"{0.5 * fall:.5g}", pixel, 3 * fall, 0, *validation))
+    measured = ("validation_psnr", "validation_rgb_l1", "validation_margin")
+    _write_csv(root / "log.csv", ("step", "lr", "loss", "one_step", "rgb", "grad_norm", "skipped", *measured), rows)
+    write_json(root / "runtime.json", COST)
+    write_json(root / "cut.json", {"cut": "f2", "decided_by": "probe", "trials": []})
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:

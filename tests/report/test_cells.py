@@ -5,7 +5,7 @@ from fsr.report.cells import read_benchmark
 
 
 def test_measured_and_absent_sets_are_told_apart_and_keep_their_order(mixed, facts):
-    benchmark = read_benchmark(mixed.benchmarks, ("strict", "prototype"))
+    benchmark = read_benchmark(mixed.benchmarks, ("strict", "prototype"), (2,))
     assert benchmark.sets == ("SetA", facts.absent, "SetB")
     assert benchmark.unavailable == {facts.absent: facts.absent_reason}
     assert set(benchmark.measured["set"]) == {"SetA", "SetB"}
@@ -14,9 +14,19 @@ def test_measured_and_absent_sets_are_told_apart_and_keep_their_order(mixed, fac
     assert len(benchmark.under("prototype")) + len(benchmark.under("strict")) == len(benchmark.measured)
 
 
+def test_every_set_is_measured_at_every_scale(twofold, facts):
+    benchmark = read_benchmark(twofold.benchmarks, ("strict",), (2, 4))
+    assert list(benchmark.measured["scale"].unique()) == [2, 4]
+    assert list(benchmark.absent["scale"]) == [2, 4]
+    assert benchmark.unavailable == {facts.absent: facts.absent_reason}
+    without = [path for path in twofold.benchmarks if path.parent.name + path.stem != "x4SetB"]
+    with pytest.raises(ValueError, match="SetB must be measured at the scales 2, 4, not 2; delete it"):
+        read_benchmark(without, ("strict",), (2, 4))
+
+
 def test_a_study_without_any_set_says_why(mixed, facts):
     with pytest.raises(ValueError, match=f"no test set is available .{facts.absent}: {facts.absent_reason[:20]}"):
-        read_benchmark([path for path in mixed.benchmarks if path.stem == facts.absent], ("strict", "prototype"))
+        read_benchmark([path for path in mixed.benchmarks if path.stem == facts.absent], ("strict", "prototype"), (2,))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +38,7 @@ def test_a_study_without_any_set_says_why(mixed, facts):
         (lambda cells: cells.assign(metric=cells["metric"].replace("ssim", "niqe")), "metric niqe has no name"),
         (lambda cells: cells[cells["upscaler"] != "decoded_bicubic"], "needs the row decoded_bicubic"),
         (lambda cells: cells.assign(protocol="prototype"), "must hold the protocols strict, not prototype"),
+        (lambda cells: cells.assign(scale="4"), "SetA must be measured at the scales 2, not 4"),
         (lambda cells: cells[:0], "must hold the protocols strict, not none"),
     ],
 )
@@ -35,4 +46,4 @@ def test_a_benchmark_that_cannot_be_reported_says_what_to_do(results, tmp_path, 
     path = tmp_path / "set.csv"
     damage(pd.read_csv(results.benchmarks[0], dtype=str, keep_default_na=False)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=message):
-        read_benchmark([path], ("strict",))
+        read_benchmark([path], ("strict",), (2,))

@@ -1,4 +1,5 @@
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def inked(path) -> float:
 
 def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, facts):
     summary, probe, log = tables.summarise(cells, 50, 0), pd.read_csv(results.probe), pd.read_csv(results.train_log)
-    gallery, images = Gallery(results.pictures, facts.gallery, facts.scale), shown(tables.gains(cells))
+    gallery, images = Gallery(results.pictures / "x2", facts.gallery, facts.scale), shown(tables.gains(cells))
     window = Window("SetB", "fox", 16, 32, 16, -0.1)
     draw = {
         "psnr": lambda path: draw_psnr(path, summary, LABELS),
@@ -70,6 +71,29 @@ def test_a_log_without_validation_is_drawn(tmp_path):
     assert inked(tmp_path / "log.png") > 0.005
 
 
+def test_panels_of_training_are_named_for_readers_and_validation_comes_first(tmp_path, monkeypatch):
+    figures = []
+
+    @contextmanager
+    def kept(*place):
+        with drawing(*place) as figure:
+            figures.append(figure)
+            yield figure
+
+    monkeypatch.setattr("fsr.report.figures.drawing", kept)
+    log = pd.DataFrame(
+        {"step": [1, 2], "lr": 1e-3, "loss": [1.0, math.inf], "grad_norm": [2.0, math.nan], "skipped": 0}
+    )
+    log["one_step"], log["validation_psnr"], log["validation_rgb_l1"] = 1.0, [math.nan, 20.0], [math.nan, 0.1]
+    log["validation_margin"], log["validation_psnr_x4"] = [math.nan, -0.1], [math.nan, 19.0]
+    draw_training(tmp_path / "log.png", log)
+    draw_training(tmp_path / "log.png", log.assign(skipped=[0, 1]))
+    without, with_skips = ([axes.get_title("left") for axes in figure.axes] for figure in figures)
+    validation = ["validation PSNR (dB)", "validation RGB L1", "four steps over one (dB)", "validation PSNR (dB), ×4"]
+    assert without == [*validation, "loss", "one step", "grad norm", "learning rate"]
+    assert with_skips == [*without, "steps skipped so far"]
+
+
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "figure.png"
     path.write_bytes(b"old")
@@ -80,6 +104,6 @@ def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
 
 
 def test_a_missing_picture_is_named(results, cells, tmp_path, facts):
-    gallery = Gallery(results.pictures, ("fsr", "latent_bicubic"), facts.scale)
+    gallery = Gallery(results.pictures / "x2", ("fsr", "latent_bicubic"), facts.scale)
     with pytest.raises(FileNotFoundError, match="latent_bicubic"):
         draw_contact_sheet(tmp_path / "sheet.png", gallery, tables.gains(cells))

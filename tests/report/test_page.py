@@ -1,11 +1,13 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
+from fsr.files import write_json
 from fsr.images import read_image
 from fsr.report import build_report, tables
 from fsr.report.cells import read_benchmark
@@ -128,7 +130,7 @@ def test_protocols_follow_each_other_below_each_target(mixed_text):
     captions = re.findall(r"<caption><span>Means over images: (.*?)</span>", mixed_text)
     label = {"SetA": "SetA", "SetB": "SetB (GTmod12), content not verified"}
     assert captions == [
-        f"{label[name]}, 3 images; protocol {protocol}, target {target}"
+        f"{label[name]}, 3 images; ×2, protocol {protocol}, target {target}"
         for target in ("x_H_rec, the VAE reconstruction", "hr, the raw high-resolution image")
         for protocol in ("strict", "prototype")
         for name in ("SetA", "SetB")
@@ -137,14 +139,54 @@ def test_protocols_follow_each_other_below_each_target(mixed_text):
 
 def test_pictures_and_the_chart_are_of_the_first_protocol(mixed_params, mixed, mixed_folder, mixed_text, tmp_path):
     assert "PSNR against the VAE reconstruction, protocol strict." in mixed_text
-    assert "intervals over images; protocol strict." in mixed_text
+    assert "intervals over images; ×2, protocol strict." in mixed_text
     per_image = pd.read_csv(mixed_folder / "tables/per_image.csv").query("image == 'ant' and target == 'x_H_rec'")
     strict = per_image[per_image["protocol"] == "strict"].set_index("upscaler")["psnr"]
     assert f"({strict['feature_bicubic']:.2f} → {strict['fsr']:.2f} dB)" in mixed_text
-    measured = read_benchmark(mixed.benchmarks, ("strict", "prototype")).under("strict")
+    measured = read_benchmark(mixed.benchmarks, ("strict", "prototype"), (2,)).under("strict")
     summary = tables.summarise(measured, mixed_params.benchmark.bootstrap, mixed_params.seed)
     draw_psnr(tmp_path / "psnr.png", summary, {"SetA": "SetA", "SetB": "SetB (GTmod12), content not verified"})
     assert (tmp_path / "psnr.png").read_bytes() == (mixed_folder / "figures/psnr.png").read_bytes()
+
+
+def test_every_scale_has_its_pictures_and_figures(twofold_params, twofold, facts, tmp_path):
+    build_report(twofold_params, twofold, tmp_path)
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    each = {"psnr", "zooms", *(f"contact_sheet_{name}" for name in (*facts.sets, facts.absent))}
+    assert drawn == {"training", "probe"} | each | {f"{name}_x4" for name in each}
+    for name in each:
+        first, second = ((tmp_path / f"figures/{name}{suffix}.png").read_bytes() for suffix in ("", "_x4"))
+        assert (first == second) == (name == f"contact_sheet_{facts.absent}"), name
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert "<h1>FSR ×2 and ×4 " in text and "6 of 6 test images at each scale, in each set" in text
+    assert re.findall("<h3>(.*?)</h3>", text) == ["SetA, ×2", "SetB, ×2", "SetA, ×4", "SetB, ×4"]
+    sliders = [each["data-image"] for each in page.all("div") if each.get("class") == "slider"]
+    assert len(set(sliders)) == len(sliders) == 12
+    uris = re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+", text)
+    assert len(uris) == len(set(uris))
+    for picture in sorted(twofold.pictures.rglob("*.png")):
+        assert data_uri(picture) in text, picture
+    per_image = pd.read_csv(tmp_path / "tables/per_image.csv").query("image == 'ant' and target == 'x_H_rec'")
+    for scale, part in per_image.groupby("scale"):
+        psnr = part.set_index("upscaler")["psnr"]
+        assert f"<b>ant, ×{scale}</b> FSR" in text
+        assert f"({psnr['feature_bicubic']:.2f} → {psnr['fsr']:.2f} dB)" in text
+    assert "<sup>1</sup> https://example.org/paper" in (tmp_path / "tables/published.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_the_cut_that_was_trained(params, results, tmp_path):
+    trials = [
+        {"cut": cut, "status": "ok", "reason": "", "steps": 9, "validation_rgb_l1": error}
+        for cut, error in (("f2", 0.2), ("f1", 0.1))
+    ]
+    trained = write_json(tmp_path / "cut.json", {"cut": "f1", "decided_by": "trial", "trials": trials})
+    build_report(params, replace(results, trained_cut=trained), tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "here at <b>f1 (decoder.conv_in)</b>" in text
+    assert "Training went on with f1.</p>" in text
+    assert (tmp_path / "tables/probe.md").read_text(encoding="utf-8").endswith("Training went on with f1.\n")
 
 
 def test_a_set_that_is_not_available_is_named_everywhere(mixed_folder, mixed_text, facts):

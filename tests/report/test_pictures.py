@@ -10,7 +10,7 @@ from fsr.report.pictures import MOST_SHOWN, Gallery, extremes, shown, windows
 
 @pytest.fixture(scope="module")
 def gallery(results, facts):
-    return Gallery(results.pictures, facts.gallery, facts.scale)
+    return Gallery(results.pictures / "x2", facts.gallery, facts.scale)
 
 
 def test_low_resolution_is_repeated_to_the_size_of_the_others(gallery, facts):

@@ -17,7 +17,7 @@ def write(tmp_path):
 
 
 def test_rows_are_sources_and_methods_and_numbers_keep_their_digits(mixed):
-    (sheet,) = published_chapter(read_published(mixed.published), ["SetA", "SetB"]).sheets
+    (sheet,) = published_chapter(read_published(mixed.published), ["SetA", "SetB"], [2]).sheets
     assert sheet.caption == "Published numbers, not measured here: SetB"
     assert sheet.columns == ("source", "method", "protocol", "PSNR (dB)", "SSIM", "niqe like")
     assert [[cell.text for cell in cells] for cells in sheet.rows] == [
@@ -28,14 +28,21 @@ def test_rows_are_sources_and_methods_and_numbers_keep_their_digits(mixed):
 
 
 def test_each_set_of_the_study_that_has_a_number_has_a_sheet(mixed, facts):
-    chapter = published_chapter(read_published(mixed.published), [facts.absent, "SetA", "SetB"])
+    chapter = published_chapter(read_published(mixed.published), [facts.absent, "SetA", "SetB"], [2, 4])
     assert [sheet.caption.partition(": ")[2] for sheet in chapter.sheets] == [facts.absent, "SetB"]
     assert "99.9" not in chapter.markdown()
 
 
 def test_a_study_of_other_sets_has_a_line_and_no_sheet(mixed):
-    chapter = published_chapter(read_published(mixed.published), ["SetA", "SetC"])
+    chapter = published_chapter(read_published(mixed.published), ["SetA", "SetC"], [2])
     assert chapter.markdown() == "No published numbers are listed for SetA, SetC.\n"
+
+
+def test_a_study_of_another_scale_shows_none(mixed):
+    chapter = published_chapter(read_published(mixed.published), ["SetA", "SetB"], [4])
+    assert chapter.markdown() == (
+        "The published numbers that are listed are of ×2, which this study does not measure.\n"
+    )
 
 
 @pytest.mark.parametrize(

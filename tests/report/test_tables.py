@@ -5,13 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fsr.files import write_json
 from fsr.report import build_report, tables
-from fsr.report.run import cost_line, cut_and_note, runtime_sheet
+from fsr.report.cells import read_benchmark
+from fsr.report.run import TrainedCut, cost_line, probe_note, read_trained_cut, runtime_sheet, trained_note
 from fsr.report.sheets import Cell, Sheet, benchmark_chapter, differences_chapter, number, probe_chapter
 
 RESAMPLES, SEED = 400, 0
 LABELS = {"SetA": "SetA", "SetB": "SetB"}
-NONE_ABSENT = pd.DataFrame(columns=["protocol", "set", "reason"])
+NONE_ABSENT = pd.DataFrame(columns=["protocol", "scale", "set", "reason"])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_every_caption_names_protocol_set_and_target(summary, facts):
     captions = [sheet.caption for sheet in benchmark_chapter(summary, LABELS).sheets]
     assert len(captions) == 4
     for caption, (target, name) in zip(captions, [(t, s) for t in ("x_H_rec", "hr") for s in facts.sets], strict=True):
-        assert f"{name}, 3 images; protocol strict, target {target}" in caption
+        assert f"{name}, 3 images; ×2, protocol strict, target {target}" in caption
 
 
 def test_the_winner_is_bold_and_infinity_a_sign(summary):
@@ -138,35 +140,101 @@ def test_numbers_are_rounded_and_signed(value, signed, text):
     assert number(value, 2, signed) == text
 
 
-def test_the_probe_sheet_shows_selection_and_failure(results):
-    text = probe_chapter(pd.read_csv(results.probe).fillna({"reason": ""})).markdown()
+def test_scales_are_places_of_their_own_and_the_first_comes_first(twofold, cells):
+    both = read_benchmark(twofold.benchmarks, ("strict",), (2, 4))
+    summary = tables.summarise(both.measured, RESAMPLES, SEED)
+    alone = {s: tables.summarise(both.measured[both.measured["scale"] == s], RESAMPLES, SEED) for s in (2, 4)}
+    pd.testing.assert_frame_equal(summary, pd.concat(alone.values(), ignore_index=True))
+    place = {"set": "SetA", "target": "x_H_rec", "upscaler": "fsr", "metric": "psnr"}
+    assert line_of(summary, scale=4, **place)["mean"] < line_of(summary, scale=2, **place)["mean"] - 3
+    captions = [sheet.caption for sheet in benchmark_chapter(summary, LABELS).sheets]
+    assert ["×2" in caption for caption in captions] == [True] * 4 + [False] * 4
+    assert ["×4" in caption for caption in captions] == [False] * 4 + [True] * 4
+    wide = tables.benchmark_frame(summary, both.absent)
+    assert list(wide.columns[:4]) == ["protocol", "scale", "set", "target"]
+    assert list(wide.loc[wide["images"] == 0, "scale"]) == [2, 4]
+    gains = tables.gains(both.measured)
+    assert len(gains) == 2 * len(tables.gains(cells))
+    assert len(tables.per_image_frame(both.measured)) == 2 * len(tables.per_image_frame(cells))
+
+
+def test_the_probe_sheet_shows_selection_and_failure_and_ends_with_the_decision(results):
+    probe = pd.read_csv(results.probe).fillna({"reason": ""})
+    text = probe_chapter(probe, [2, 4], "Training used f2.").markdown()
     assert "| **f2** |" in text and "| selected |" in text
     assert "oom" in text and "out of memory at 4 crops" in text and "nan" not in text
+    assert "over training crops, ×2 and ×4; bold" in text
+    assert text.endswith("out of memory at 4 crops\n\nTraining used f2.\n")
 
 
-def test_an_overridden_cut_is_told(params, results):
-    probe = pd.read_csv(results.probe).fillna({"reason": ""})
-    selected = {"cut": "f2", "stage": "decoder.up_blocks.0", "score": 0.56, "ambiguous": True}
-    assert "ambiguous" in cut_and_note(params, selected, probe)[1]
-    overridden = params.model_copy(update={"train": params.train.model_copy(update={"cut": "f1"})})
-    cut, note = cut_and_note(overridden, selected, probe)
-    assert cut == "f1 (decoder.conv_in)" and "Training used f1" in note
+def test_what_the_probe_found_is_told(params):
+    selected = {"cut": "f2", "score": 0.56, "ambiguous": True, "candidates": ["f2", "f1"]}
+    assert probe_note(params, selected) == (
+        "The probe scores f2 highest (0.560); the choice is ambiguous: another cut is within 0.05."
+    )
+    assert "the choice is clear: no other cut" in probe_note(params, selected | {"ambiguous": False})
 
 
-def test_what_depends_on_the_machine_is_on_the_page_only(params, results, tmp_path):
-    other = tmp_path / "runtime.json"
-    other.write_text('{"steps": 60, "seconds": 59.6, "peak_memory_gib": 9.0, "autocast": "bfloat16"}')
+TRIED = {"cut": "f2", "status": "ok", "reason": "", "steps": 120, "validation_rgb_l1": 0.0145}
+BETTER = TRIED | {"cut": "f1", "validation_rgb_l1": 0.0123}
+TOO_LARGE = TRIED | {"status": "oom", "reason": "tried to allocate 99 GiB", "validation_rgb_l1": None}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "trained", "note"),
+    [
+        (["f2"], ("f2", "probe", ()), "Training used f2, the probe's first."),
+        (
+            ["f2", "f1"],
+            ("f2", "probe", ()),
+            "Training used f2, the probe's first; f1 was not tried, since train.trial_steps is 0.",
+        ),
+        (["f2", "f1"], ("f3", "params", ()), "Training used f3, as train.cut says."),
+        (
+            ["f2", "f1"],
+            ("f1", "trial", (TRIED, BETTER)),
+            "The probe could not tell f2 and f1 apart, so each was trained for 120 steps: f2 came to an RGB L1 of "
+            "0.01450 on held-out crops; f1 came to an RGB L1 of 0.01230 on held-out crops. Training went on with f1.",
+        ),
+        (
+            ["f2", "f1"],
+            ("f1", "trial", (TOO_LARGE, BETTER)),
+            "The probe could not tell f2 and f1 apart, so each was trained for 120 steps: f2 ran out of memory and was "
+            "skipped (tried to allocate 99 GiB); f1 came to an RGB L1 of 0.01230 on held-out crops. Training went on "
+            "with f1.",
+        ),
+    ],
+)
+def test_how_the_cut_was_decided_is_told(candidates, trained, note):
+    assert trained_note(TrainedCut(*trained), {"candidates": candidates}) == note
+
+
+def test_a_trial_that_lacks_what_is_told_of_it_is_named(tmp_path):
+    (tmp_path / "cut.json").write_text(
+        '{"cut": "f1", "decided_by": "trial", "trials": [{"cut": "f1", "status": "ok"}]}'
+    )
+    with pytest.raises(ValueError, match=r"cut\.json lacks reason, steps, validation_rgb_l1; delete it"):
+        read_trained_cut(tmp_path / "cut.json")
+
+
+def test_what_depends_on_the_machine_is_on_the_page_only(params, results, facts, tmp_path):
+    other = write_json(tmp_path / "runtime.json", facts.cost | {"seconds": 59.6, "peak_memory_gib": 9.0})
     build_report(params, results, tmp_path / "a")
     build_report(params, replace(results, train_runtime=other), tmp_path / "b")
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*") if path.suffix != ".html")
     assert {path.suffix for path in files} == {".csv", ".md", ".png"}
     for path in files:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
-    assert "60 steps in 0 h 01 min 00 s" in (tmp_path / "b" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "b" / "index.html").read_text(encoding="utf-8")
+    assert "60 steps over 120 crops in 0 h 01 min 00 s" in page
 
 
-def test_cost_and_runtime_read_naturally(results):
-    cost = {"steps": 1, "seconds": 3725.4, "peak_memory_gib": 1.25, "autocast": "float32"}
-    assert "1 h 02 min 05 s, float32, peak memory 1.25 GiB" in cost_line(cost)
+def test_cost_and_runtime_read_naturally(results, facts):
+    assert cost_line(facts.cost) == (
+        "Cost of this run on its machine: 60 steps over 120 crops in 1 h 02 min 05 s, 1.2 % of it waiting for data, "
+        "float32, peak memory 1.25 GiB."
+    )
+    several = cost_line(facts.cost | {"processes": 2, "skipped_steps": 3})
+    assert "60 steps (3 skipped, not finite) over" in several and "05 s in 2 processes, 1.2 %" in several
     probe = pd.read_csv(results.probe).fillna({"reason": ""})
     assert runtime_sheet(pd.read_csv(results.probe_runtime), probe).notes == ["out of memory at 4 crops"]

@@ -25,7 +25,7 @@ rule encode_shard:
         mem_mb=4000,
         gpu=GPUS,
     params:
-        **sections("seed", "scale", "runtime", "vae", "latents"),
+        **sections("seed", "scales", "runtime", "vae", "latents"),
     script:
         "../scripts/latents.py"
 
@@ -47,7 +47,7 @@ rule encode:
     resources:
         mem_mb=1000,
     params:
-        **sections("seed", "scale", "runtime", "vae", "latents"),
+        **sections("seed", "scales", "runtime", "vae", "latents"),
     script:
         "../scripts/join_shards.py"
 

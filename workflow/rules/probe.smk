@@ -22,7 +22,7 @@ rule probe_cut:
         mem_mb=4000,
         gpu=GPUS,
     params:
-        **sections("seed", "scale", "runtime", "vae"),
+        **sections("seed", "scales", "runtime", "vae"),
         crops=PARAMS.probe.crops,
         field=config["train"]["field"],
     script:

@@ -1,11 +1,12 @@
 """Report: tables, figures and the page."""
 
 REPORT = f"{RESULTS}/report"
+SUFFIXES = ["", *(f"_x{scale}" for scale in PARAMS.scales[1:])]  # of figures, one a scale
 
 
 rule build_report:
     input:
-        benchmarks=expand(rules.benchmark_set.output.table, set=PARAMS.data.test),
+        benchmarks=expand(rules.benchmark_set.output.table, scale=PARAMS.scales, set=PARAMS.data.test),
         datasets=raw(PARAMS.data.learning + PARAMS.data.held_back),
         leakage=rules.leakage.output.report,
         leakage_grid=rules.leakage.output.picture,
@@ -17,6 +18,7 @@ rule build_report:
         train_log=rules.train_field.output.log,
         train_grid=rules.train_field.output.grid,
         train_runtime=rules.train_field.output.runtime,
+        trained_cut=rules.train_field.output.cut,
         templates=from_here(*sorted((SRC / "report/templates").iterdir())),
         code=code("report"),
     output:
@@ -24,12 +26,13 @@ rule build_report:
         tables=expand(f"{REPORT}/tables/{{name}}.csv", name=["benchmark", "differences", "per_image"]),
         sheets=expand(f"{REPORT}/tables/{{name}}.md", name=["benchmark", "differences", "published", "probe", "data"]),
         figures=report(
-            expand(f"{REPORT}/figures/{{name}}.png", name=["psnr", "training", "probe", "zooms"]),
+            [f"{REPORT}/figures/{name}.png" for name in ("training", "probe")]
+            + expand(f"{REPORT}/figures/{{name}}{{suffix}}.png", name=["psnr", "zooms"], suffix=SUFFIXES),
             caption="../report/figure.rst",
             category="Figures",
         ),
         contact_sheets=report(
-            expand(f"{REPORT}/figures/contact_sheet_{{set}}.png", set=PARAMS.data.test),
+            expand(f"{REPORT}/figures/contact_sheet_{{set}}{{suffix}}.png", set=PARAMS.data.test, suffix=SUFFIXES),
             caption="../report/contact_sheet.rst",
             category="Figures",
         ),
@@ -43,7 +46,7 @@ rule build_report:
     resources:
         mem_mb=2000,
     params:
-        **sections("experiment", "seed", "scale", "report", "benchmark"),
+        **sections("experiment", "seed", "scales", "report", "benchmark"),
         pictures=f"{BENCHMARK}/images",
     script:
         "../scripts/report.py"

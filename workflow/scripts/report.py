@@ -9,7 +9,7 @@ from fsr.report import ReportInputs, build_report
 params = start(snakemake)
 SEVERAL = ("benchmarks", "datasets")
 ONE = ("leakage", "leakage_grid", "published", "probe", "probe_runtime", "probe_grid", "selected_cut")
-ONE += ("train_log", "train_grid", "train_runtime")
+ONE += ("train_log", "train_grid", "train_runtime", "trained_cut")
 inputs = ReportInputs(
     pictures=Path(snakemake.params.pictures),
     **{name: tuple(Path(file) for file in snakemake.input[name]) for name in SEVERAL},

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,19 +13,19 @@ from fsr.report import drawings, tables
 from fsr.report.cells import Benchmark, read_benchmark
 from fsr.report.data import ImageSet, Leakage, data_chapter, leakage_remarks, read_image_set, read_leakage, set_labels
 from fsr.report.names import BASE, FSR
-from fsr.report.page import Content, Figure, render_page
+from fsr.report.page import AtScale, Content, Figure, render_page
 from fsr.report.pictures import Gallery, shown
 from fsr.report.published import published_chapter, read_published
-from fsr.report.run import cost_line, cut_and_note, runtime_sheet
+from fsr.report.run import TrainedCut, cost_line, probe_note, read_trained_cut, runtime_sheet, trained_note
 from fsr.report.sheets import Chapter, benchmark_chapter, differences_chapter, probe_chapter
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The files the report reads; `benchmarks` is a CSV per test set, in the order to show them."""
+    """The files the report reads; `benchmarks` is a CSV per scale and test set, in the order to show them."""
 
     benchmarks: tuple[Path, ...]
-    pictures: Path  # folder of <set>/<row>/<image>.png
+    pictures: Path  # folder of x<scale>/<set>/<row>/<image>.png
     datasets: tuple[Path, ...]  # a manifest per set of the study, in the order to show them
     leakage: Path
     leakage_grid: Path
@@ -36,6 +37,7 @@ class ReportInputs:
     train_log: Path
     train_grid: Path
     train_runtime: Path
+    trained_cut: Path
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Found:
     leakage: Leakage
     published: pd.DataFrame
     probe: pd.DataFrame
+    selected: Mapping[str, Any]  # as `select_cut` writes it
+    trained: TrainedCut
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,26 @@ def build_report(params: Params, results: ReportInputs, output: Path) -> None:
         raise ValueError(f"the page compares {BASE} with {FSR}; add {', '.join(missing)} to report.gallery")
     found = read_inputs(params, results)
     numbers = compute_numbers(params, found.benchmark)
-    chapters = make_chapters(found, numbers)
+    chapters = make_chapters(params, found, numbers)
     write_tables(found, numbers, chapters, output / "tables")
     write_text(output / "index.html", render_page(draw_content(params, results, found, numbers, chapters, output)))
 
 
 def read_inputs(params: Params, results: ReportInputs) -> Found:
     """The tables the report is made of."""
-    benchmark = read_benchmark(results.benchmarks, params.benchmark.protocols)
+    benchmark = read_benchmark(results.benchmarks, params.benchmark.protocols, params.scales)
     sets = [read_image_set(manifest) for manifest in results.datasets]
     labels = set_labels(sets, benchmark.sets)
-    leakage, published = read_leakage(results.leakage), read_published(results.published)
-    return Found(benchmark, sets, labels, leakage, published, read_probe(results.probe))
+    return Found(
+        benchmark,
+        sets,
+        labels,
+        read_leakage(results.leakage),
+        read_published(results.published),
+        read_probe(results.probe),
+        read_json(results.selected_cut),
+        read_trained_cut(results.trained_cut),
+    )
 
 
 def read_probe(path: Path) -> pd.DataFrame:
@@ -103,15 +115,15 @@ def compute_numbers(params: Params, benchmark: Benchmark) -> Numbers:
     )
 
 
-def make_chapters(found: Found, numbers: Numbers) -> dict[str, Chapter]:
+def make_chapters(params: Params, found: Found, numbers: Numbers) -> dict[str, Chapter]:
     """What is read above and in the tables, by the name of their Markdown file."""
     absent = [f"{name}: not available ({reason})" for name, reason in found.benchmark.unavailable.items()]
     remarks = (*absent, *leakage_remarks(found.leakage))
     return {
         "benchmark": benchmark_chapter(numbers.summary, found.labels, remarks),
         "differences": differences_chapter(numbers.differences, found.labels),
-        "published": published_chapter(found.published, found.benchmark.sets),
-        "probe": probe_chapter(found.probe),
+        "published": published_chapter(found.published, found.benchmark.sets, params.scales),
+        "probe": probe_chapter(found.probe, params.scales, trained_note(found.trained, found.selected)),
         "data": data_chapter(found.sets, found.leakage),
     }
 
@@ -134,41 +146,49 @@ def draw_content(
     output: Path,
 ) -> Content:
     """What stands on the page; figures/*.png are drawn below `output` on the way."""
-    gallery, folder = Gallery(results.pictures, tuple(params.report.gallery), params.scale), output / "figures"
-    images = shown(numbers.gains)
-    cut, cut_note = cut_and_note(params, read_json(results.selected_cut), found.probe)
-    figures = draw_charts(params, results, found, numbers, folder)
-    figures["zooms"] = drawings.zooms(folder / "zooms.png", gallery, numbers.gains, params)
+    folder, cut = output / "figures", found.trained.cut
+    figures = draw_charts(params, results, found, folder)
     if found.leakage.matches:
         figures["leakage"] = drawings.leakage_grid(results.leakage_grid)
     return Content(
         experiment=params.experiment,
-        scale=params.scale,
+        scales=[draw_scale(params, results, found, numbers, scale, folder) for scale in params.scales],
         protocol=params.benchmark.protocols[0],
-        cut=cut,
-        cut_note=cut_note,
+        cut=f"{cut} ({found.probe.set_index('cut').loc[cut, 'stage']})",
+        probe_note=probe_note(params, found.selected),
         cost=cost_line(read_json(results.train_runtime)),
         warning=found.leakage.sentence if found.leakage.matches else "",
         chapters=chapters,
         probe_runtime=runtime_sheet(pd.read_csv(results.probe_runtime), found.probe),
         figures=figures,
-        contact_sheets=drawings.contact_sheets(folder, gallery, images, found.labels, found.benchmark.unavailable),
         labels=found.labels,
-        gallery=gallery,
-        images=images,
-        total_images=len(numbers.gains),
     )
 
 
-def draw_charts(
-    params: Params, results: ReportInputs, found: Found, numbers: Numbers, folder: Path
-) -> dict[str, Figure]:
-    """psnr.png, training.png and probe.png, and the grids that the probe and training drew."""
-    first = numbers.summary[numbers.summary["protocol"] == params.benchmark.protocols[0]]
+def draw_charts(params: Params, results: ReportInputs, found: Found, folder: Path) -> dict[str, Figure]:
+    """training.png and probe.png, and the grids that the probe and training drew."""
     return {
-        "psnr": drawings.psnr_chart(folder / "psnr.png", first, found.labels),
         "training": drawings.training_chart(folder / "training.png", results.train_log),
         "probe": drawings.probe_chart(folder / "probe.png", found.probe, params),
-        "probe_grid": drawings.probe_grid(results.probe_grid),
-        "validation": drawings.validation_grid(results.train_grid),
+        "probe_grid": drawings.probe_grid(results.probe_grid, params.scales[0]),
+        "validation": drawings.validation_grid(results.train_grid, params.scales[0]),
     }
+
+
+def draw_scale(
+    params: Params, results: ReportInputs, found: Found, numbers: Numbers, scale: int, folder: Path
+) -> AtScale:
+    """psnr.png, zooms.png and contact_sheet_<set>.png of one scale; the names of all but the first end in _x<scale>."""
+    gallery = Gallery(results.pictures / f"x{scale}", tuple(params.report.gallery), scale)
+    gains = numbers.gains[numbers.gains["scale"] == scale]
+    images, suffix = shown(gains), "" if scale == params.scales[0] else f"_x{scale}"
+    here = (numbers.summary["scale"] == scale) & (numbers.summary["protocol"] == params.benchmark.protocols[0])
+    sheets = {name: folder / f"contact_sheet_{name}{suffix}.png" for name in found.benchmark.sets}
+    return AtScale(
+        psnr=drawings.psnr_chart(folder / f"psnr{suffix}.png", numbers.summary[here], found.labels),
+        zooms=drawings.zooms(folder / f"zooms{suffix}.png", gallery, gains, params),
+        contact_sheets=drawings.contact_sheets(sheets, gallery, images, found.labels, found.benchmark.unavailable),
+        gallery=gallery,
+        images=images,
+        total_images=len(gains),
+    )

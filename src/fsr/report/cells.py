@@ -8,7 +8,7 @@ import pandas as pd
 
 from fsr.report.names import BASELINES, CEILING, FSR, METRICS, ROWS, TARGETS
 
-COLUMNS = ("protocol", "set", "image", "upscaler", "target", "metric", "value", "reason")
+COLUMNS = ("protocol", "scale", "set", "image", "upscaler", "target", "metric", "value", "reason")
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Benchmark:
     """The cells of all sets, in file order.
 
     Attributes:
-        measured: one line per number, as text; with `number`, the value as float, NaN where empty.
-        absent: one line per protocol and set that is not available: protocol, set, reason.
+        measured: one line per number, as text but for the scale; with `number`, the value as float, NaN where empty.
+        absent: one line per protocol, scale and set that is not available: protocol, scale, set, reason.
         sets: all of them, in order.
     """
 
@@ -35,18 +35,20 @@ class Benchmark:
         return self.measured[self.measured["protocol"] == protocol]
 
 
-def read_benchmark(paths: Sequence[Path], protocols: Collection[str]) -> Benchmark:
-    """The cells of all sets, each measured under all `protocols`.
+def read_benchmark(paths: Sequence[Path], protocols: Collection[str], scales: Sequence[int]) -> Benchmark:
+    """The cells of all sets, each measured at all `scales` under all `protocols`.
 
     Raises:
-        ValueError: other columns or protocols, a metric, target or row without a name, a cell with neither value nor
-            reason, a PSNR missing, a row missing that the report compares with, or no set that is available.
+        ValueError: other columns, protocols or scales, a metric, target or row without a name, a cell with neither
+            value nor reason, a PSNR missing, a row missing that the report compares with, or no set that is available.
     """
     cells = pd.concat([_read_set(path, protocols) for path in paths], ignore_index=True)
+    _check_scales(cells, scales)
+    cells["scale"] = cells["scale"].astype(int)
     is_absent = cells["image"] == ""
     benchmark = Benchmark(
         cells[~is_absent].assign(number=lambda measured: pd.to_numeric(measured["value"])),
-        cells.loc[is_absent, ["protocol", "set", "reason"]].reset_index(drop=True),
+        cells.loc[is_absent, ["protocol", "scale", "set", "reason"]].reset_index(drop=True),
         tuple(cells["set"].unique()),
     )
     if benchmark.measured.empty:
@@ -54,6 +56,16 @@ def read_benchmark(paths: Sequence[Path], protocols: Collection[str]) -> Benchma
         raise ValueError(f"no test set is available ({told}); make one available or name another in data.test")
     _check_names(benchmark.measured)
     return benchmark
+
+
+def _check_scales(cells: pd.DataFrame, scales: Sequence[int]) -> None:
+    for name, part in cells.groupby("set", sort=False):
+        found = part["scale"].unique()
+        if set(found) != set(map(str, scales)):
+            wanted, listed = ", ".join(map(str, scales)), ", ".join(found)
+            raise ValueError(
+                f"{name} must be measured at the scales {wanted}, not {listed}; delete it, benchmark again"
+            )
 
 
 def _check_names(measured: pd.DataFrame) -> None:

@@ -84,7 +84,7 @@ def read_image_set(manifest: Path) -> ImageSet:
     """
     entry = read_json(manifest)
     available = entry.get("available", True)
-    _check_keys(entry, SET_KEYS if available else ("name", "role", "reason"), manifest)
+    check_keys(entry, SET_KEYS if available else ("name", "role", "reason"), manifest)
     if not available:
         return ImageSet(entry["name"], entry["role"], licence=entry.get("licence", ""), reason=entry["reason"])
     known = {key: entry[key] for key in SET_KEYS if key != "files"}
@@ -98,9 +98,9 @@ def read_leakage(path: Path) -> Leakage:
         FileNotFoundError, ValueError: the file is missing, or lacks what the report tells of a match.
     """
     result = read_json(path)
-    _check_keys(result, ("train", "test", "matches"), path)
+    check_keys(result, ("train", "test", "matches"), path)
     for match in result["matches"]:
-        _check_keys(match, MATCH_KEYS, path)
+        check_keys(match, MATCH_KEYS, path)
     train, test = (sum(entry["images"] for entry in result[side]) for side in ("train", "test"))
     return Leakage(train, test, tuple(result["matches"]))
 
@@ -161,7 +161,12 @@ def _match_cells(match: Mapping[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def _check_keys(entry: Mapping[str, Any], keys: Iterable[str], path: Path) -> None:
+def check_keys(entry: Mapping[str, Any], keys: Iterable[str], path: Path) -> None:
+    """Pass if `entry`, read of a stage's file, has all `keys`.
+
+    Raises:
+        ValueError: it has not.
+    """
     missing = [key for key in keys if key not in entry]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; delete it and make it again")

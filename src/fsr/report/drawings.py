@@ -8,18 +8,20 @@ import pandas as pd
 from fsr.config import Params
 from fsr.report.figures import draw_probe, draw_psnr, draw_training
 from fsr.report.mosaics import draw_contact_sheet, draw_notice, draw_zooms
+from fsr.report.names import times
 from fsr.report.page import PIXELS, Figure
 from fsr.report.pictures import Gallery, extremes, windows
 
 
 def psnr_chart(path: Path, summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """psnr.png of a summary under one protocol; `labels` is {set: what its panel calls it}."""
+    """The chart of a summary at one scale under one protocol; `labels` is {set: what its panel calls it}."""
     draw_psnr(path, summary, labels)
+    first = summary.iloc[0]
     return Figure(
         path,
         "Dot plot of the mean PSNR of every row, a panel per set; the numbers stand in the tables below",
-        "Mean PSNR against the VAE reconstruction with 95 % bootstrap intervals over images; protocol "
-        f"{summary['protocol'].iloc[0]}. Hollow dots are diagnostics.",
+        "Mean PSNR against the VAE reconstruction with 95 % bootstrap intervals over images; "
+        f"{times(first['scale'])}, protocol {first['protocol']}. Hollow dots are diagnostics.",
     )
 
 
@@ -28,8 +30,9 @@ def training_chart(path: Path, log: Path) -> Figure:
     draw_training(path, pd.read_csv(log))
     return Figure(
         path,
-        "Curves of validation PSNR, loss and its terms over optimiser steps",
-        "Light lines are single steps, dark lines their running median; validation is on held-out crops.",
+        "Curves of validation, loss and its terms over optimiser steps",
+        "Light lines are single steps, dark lines their running median. Green is validation, on held-out crops: of one "
+        "step, and by how much four steps are better.",
     )
 
 
@@ -43,17 +46,19 @@ def probe_chart(path: Path, probe: pd.DataFrame, params: Params) -> Figure:
     )
 
 
-def probe_grid(path: Path) -> Figure:
-    """The pictures the probe drew."""
-    return Figure(path, "Grid of pictures, the cuts compared", "Pictures the probe rendered at each cut.", PIXELS)
+def probe_grid(path: Path, scale: int) -> Figure:
+    """The pictures the probe drew, which are of one scale."""
+    text = f"Pictures the probe rendered at each cut, {times(scale)}."
+    return Figure(path, "Grid of pictures, the cuts compared", text, PIXELS)
 
 
-def validation_grid(path: Path) -> Figure:
-    """The pictures training drew."""
+def validation_grid(path: Path, scale: int) -> Figure:
+    """The pictures training drew, which are of one scale."""
     return Figure(
         path,
         "Grid of held-out crops, a row each",
-        "Held-out crops after training: decoded low resolution, enlarged; feature bicubic; FSR; reconstruction.",
+        f"Held-out crops after training, {times(scale)}: decoded low resolution, enlarged; feature bicubic; FSR; "
+        "reconstruction.",
         PIXELS,
     )
 
@@ -70,7 +75,7 @@ def leakage_grid(path: Path) -> Figure:
 
 
 def zooms(path: Path, gallery: Gallery, gains: pd.DataFrame, params: Params) -> Figure:
-    """zooms.png: the windows of all test images where FSR gains most and least."""
+    """The windows of all test images of a gallery's scale where FSR gains most and least."""
     size = params.report.zoom_size
     largest, least = extremes(list(windows(gallery, gains, size)), params.report.zooms)
     draw_zooms(path, gallery, largest, least)
@@ -79,23 +84,32 @@ def zooms(path: Path, gallery: Gallery, gains: pd.DataFrame, params: Params) -> 
         f"Zoomed windows as every row renders them, {len(largest)} of largest and {len(least)} of least gain",
         f"Chosen by rule: of all {size}-pixel windows of all test images, those where FSR lowers the squared error of "
         "feature bicubic (against the VAE reconstruction) most, and those where it lowers it least or raises it. Below "
-        f"each: PSNR there, of the 8-bit pictures under protocol {params.benchmark.protocols[0]}.",
+        f"each: PSNR there, of the 8-bit pictures at {times(gallery.scale)} under protocol "
+        f"{params.benchmark.protocols[0]}.",
     )
 
 
 def contact_sheets(
-    folder: Path, gallery: Gallery, images: pd.DataFrame, labels: Mapping[str, str], unavailable: Mapping[str, str]
+    paths: Mapping[str, Path],
+    gallery: Gallery,
+    images: pd.DataFrame,
+    labels: Mapping[str, str],
+    unavailable: Mapping[str, str],
 ) -> list[Figure]:
-    """contact_sheet_<set>.png of the images shown; of a set that is not available, a notice that is no figure."""
+    """A sheet per set of the images shown; of a set that is not available, a notice that is no figure.
+
+    Args:
+        paths: {set: where its sheet goes}.
+    """
     figures = []
     for name, part in images.groupby("set", sort=False):
-        path = folder / f"contact_sheet_{name}.png"
-        draw_contact_sheet(path, gallery, part)
+        draw_contact_sheet(paths[name], gallery, part)
         text = (
-            f"{labels[name]}: every row of the gallery, downscaled, from FSR's largest gain over feature bicubic to "
-            "its least."
+            f"{labels[name]}, {times(gallery.scale)}: every row of the gallery, downscaled, from FSR's largest gain "
+            "over feature bicubic to its least."
         )
-        figures.append(Figure(path, f"Contact sheet of {name}, {len(part)} images", text))
+        alt = f"Contact sheet of {name} at {times(gallery.scale)}, {len(part)} images"
+        figures.append(Figure(paths[name], alt, text))
     for name, reason in unavailable.items():
-        draw_notice(folder / f"contact_sheet_{name}.png", f"{name}: not available", reason)
+        draw_notice(paths[name], f"{name}: not available", reason)
     return figures

@@ -1,5 +1,6 @@
 """The report's charts, each drawn from the files of one stage; the same input gives the same bytes."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from fsr.config import ScoreWeights
-from fsr.report.names import FSR, PRIMARY, ROWS, TERMS
+from fsr.report.names import FSR, PRIMARY, ROWS, TERMS, times
 from fsr.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, drawing
 
 SIGNED_COLOURS = dict(zip((term.column for term in TERMS), (BLUE, SKY, ORANGE, VERMILION, PURPLE), strict=True))
-CURVE_LABELS = {"validation_psnr": "validation PSNR (dB)", "lr": "learning rate"}
+CURVE_LABELS = {
+    "validation_psnr": "validation PSNR (dB)",
+    "validation_rgb_l1": "validation RGB L1",
+    "validation_margin": "four steps over one (dB)",
+    "lr": "learning rate",
+    "skipped": "steps skipped so far",
+}
+VALIDATION = "validation_"  # how the columns of what is measured on held-out crops begin
+SCALED = re.compile(r"(.+?)(?:_x(\d+))?")
 RUNNING_POINTS = 40  # a training curve's median is taken over 1/40 of its points
 
 
@@ -21,7 +30,7 @@ def draw_psnr(path: Path, summary: pd.DataFrame, labels: Mapping[str, str]) -> N
     """Mean PSNR against x_H_rec with intervals, a panel per set; filled dots are methods, hollow ones diagnostics.
 
     Args:
-        summary: of one protocol.
+        summary: of one scale and protocol.
         labels: {set: what its panel calls it}.
     """
     lines = summary[(summary["target"] == PRIMARY) & (summary["metric"] == "psnr")]
@@ -53,10 +62,12 @@ def _psnr_panel(axes: Axes, part: pd.DataFrame) -> None:
 
 
 def draw_training(path: Path, log: pd.DataFrame) -> None:
-    """Validation PSNR, loss, each of its terms and the learning rate over steps, a small panel each."""
-    first = [name for name in ("validation_psnr", "loss") if name in log]
-    names = [*first, *(name for name in log.columns if name not in (*first, "step", "lr")), "lr"]
-    names = [name for name in names if log[name].notna().any()]
+    """Validation, loss, each of its terms and what steers the steps, a small panel each; skipped steps if there are."""
+    validation = [name for name in log.columns if name.startswith(VALIDATION)]
+    last = [name for name in ("grad_norm", "lr", "skipped") if name in log]
+    between = [name for name in log.columns if name not in (*validation, *last, "step", "loss")]
+    names = [*validation, "loss", *between, *last]
+    names = [name for name in names if np.isfinite(log[name]).any() and (name != "skipped" or log[name].any())]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     with drawing(path, 9.0, 0.5 + 1.55 * rows) as figure:
@@ -69,13 +80,13 @@ def draw_training(path: Path, log: pd.DataFrame) -> None:
 
 
 def _curve(axes: Axes, steps: pd.Series, values: pd.Series) -> None:
-    known = values.notna()
+    known = np.isfinite(values)
     x, y = steps[known], values[known]
-    axes.set_title(CURVE_LABELS.get(values.name, values.name.replace("_", " ")))
+    axes.set_title(_curve_label(values.name))
     axes.tick_params(labelbottom=True)
-    if values.name == "validation_psnr":
+    if values.name.startswith(VALIDATION):
         axes.plot(x, y, color=GREEN, marker="o", markersize=2.5)
-    elif values.name == "lr":
+    elif values.name in ("lr", "skipped"):
         axes.plot(x, y, color=GREY)
         axes.set_ylim(bottom=0)
     else:
@@ -86,6 +97,13 @@ def _curve(axes: Axes, steps: pd.Series, values: pd.Series) -> None:
             axes.set_yscale("log")
             axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_formatter=NullFormatter())
             axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _curve_label(name: str) -> str:
+    """What the panel of a column of the log is called."""
+    measure, scale = SCALED.fullmatch(name).groups()
+    label = CURVE_LABELS.get(measure, measure.replace("_", " "))
+    return f"{label}, {times(int(scale))}" if scale else label
 
 
 def draw_probe(path: Path, probe: pd.DataFrame, weights: ScoreWeights | None) -> None:

@@ -8,6 +8,11 @@ CEILING, HR, LR = "vae_roundtrip", "hr", "lr"
 PRIMARY = "x_H_rec"
 
 
+def times(*scales: int) -> str:
+    """What readers see of scales: "×2", or "×2 and ×4"."""
+    return " and ".join(f"×{scale}" for scale in scales)
+
+
 @dataclass(frozen=True)
 class Row:
     """A row's name. Methods compete for the bold number; diagnostics and the ceiling do not; images are only shown."""

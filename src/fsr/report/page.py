@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from fsr.report.names import BASE, FSR, ROWS
+from fsr.report.names import BASE, FSR, ROWS, times
 from fsr.report.pictures import Gallery
 from fsr.report.sheets import Chapter, Sheet, number
 from fsr.report.style import DPI
@@ -39,8 +39,7 @@ class Figure:
 class Slider:
     """One test image to compare rows on. `pictures` is {row: id of its data URI in the page}."""
 
-    set: str
-    image: str
+    image: str  # and its scale, where there are several
     width: int
     height: int
     verdict: str
@@ -49,24 +48,41 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class AtScale:
+    """What the page shows of one scale.
+
+    Attributes:
+        images: the images shown: set, image, base, fsr, gain, as `pictures.shown` orders them.
+    """
+
+    psnr: Figure
+    zooms: Figure
+    contact_sheets: Sequence[Figure]
+    gallery: Gallery
+    images: pd.DataFrame
+    total_images: int
+
+
+@dataclass(frozen=True)
 class Content:
     """What stands on the page, in its order."""
 
     experiment: str
-    scale: int
+    scales: Sequence[AtScale]
     protocol: str  # of the figures and the compared pictures
     cut: str
-    cut_note: str
+    probe_note: str
     cost: str
     warning: str  # empty where there is nothing to warn of
     chapters: Mapping[str, Chapter]  # benchmark, differences, published, probe, data
     probe_runtime: Sheet
-    figures: Mapping[str, Figure]  # psnr, zooms, probe, probe_grid, training, validation; leakage, where it found any
-    contact_sheets: Sequence[Figure]
+    figures: Mapping[str, Figure]  # probe, probe_grid, training, validation; leakage, where it found any
     labels: Mapping[str, str]  # {set: what its heading calls it}
-    gallery: Gallery
-    images: pd.DataFrame  # shown images: set, image, base, fsr, gain, as `pictures.shown` orders them
-    total_images: int
+
+    @property
+    def times(self) -> str:
+        """What readers see of the scales."""
+        return times(*(each.gallery.scale for each in self.scales))
 
 
 class PictureStore:
@@ -113,33 +129,36 @@ def render_page(content: Content) -> str:
     )
     environment.filters["data_uri"] = data_uri
     store = PictureStore()
-    sliders = {
-        name: [_slider(content, store, place) for place in part.itertuples()]
-        for name, part in content.images.groupby("set", sort=False)
-    }
     return environment.get_template("index.html.j2").render(
         content=content,
-        sliders=sliders,
-        options={row: ROWS[row].label for row in content.gallery.rows},
+        sliders={heading: group for at in content.scales for heading, group in _sliders(content, at, store)},
+        options={row: ROWS[row].label for row in content.scales[0].gallery.rows},
         uris=store.uris,
         left=BASE,
         right=FSR,
     )
 
 
-def _slider(content: Content, store: PictureStore, place: Any) -> Slider:
-    gallery = content.gallery
+def _sliders(content: Content, at: AtScale, store: PictureStore) -> Iterator[tuple[str, list[Slider]]]:
+    """The heading and sliders of each set at one scale; the scale is named where there are several."""
+    told = f", {times(at.gallery.scale)}" if len(content.scales) > 1 else ""
+    for name, part in at.images.groupby("set", sort=False):
+        yield (
+            content.labels[name] + told,
+            [_slider(at.gallery, part, place, told, store) for place in part.itertuples()],
+        )
+
+
+def _slider(gallery: Gallery, part: pd.DataFrame, place: Any, told: str, store: PictureStore) -> Slider:
     with Image.open(gallery.path(place.set, FSR, place.image)) as picture:
         width, height = picture.size
     pictures = {row: store.add(gallery.path(place.set, row, place.image)) for row in gallery.rows}
     gain, base, fsr = number(place.gain, 2, signed=True), number(place.base, 2), number(place.fsr, 2)
-    least = content.images.loc[content.images["set"] == place.set, "gain"].min()
     return Slider(
-        place.set,
-        place.image,
+        f"{place.image}{told}",
         width,
         height,
         f"FSR {gain} dB over feature bicubic ({base} → {fsr} dB)",
-        "FSR is worse here" if place.gain < 0 else "least gain of the set" if place.gain == least else "",
+        "FSR is worse here" if place.gain < 0 else "least gain of the set" if place.gain == part["gain"].min() else "",
         pictures,
     )

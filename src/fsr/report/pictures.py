@@ -15,7 +15,7 @@ MOST_SHOWN = 16  # images of one set; of a larger set, half are those with the l
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures below `folder` as <set>/<row>/<image>.png; `rows` are the ones shown, `scale` enlarges `lr`."""
+    """Pictures of one scale below `folder` as <set>/<row>/<image>.png; `rows` are the ones shown."""
 
     folder: Path
     rows: tuple[str, ...]

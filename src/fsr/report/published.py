@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsr.report.names import METRICS
+from fsr.report.names import METRICS, times
 from fsr.report.sheets import EMPTY, Cell, Chapter, Sheet
 
 COLUMNS = ("source", "citation", "table", "dataset", "method", "protocol", "metric", "value")
+SCALE = 2  # of every number in the table
 ROW = ["source", "citation", "method", "protocol"]
 TEXT = (
-    "As their sources print them, at ×2 and under the protocol each row names. Other code, other crops and often "
-    "another autoencoder made them: a measured row may be read beside one of them only where all of that is the same."
+    f"As their sources print them, at {times(SCALE)} and under the protocol each row names. Other code, other crops "
+    "and often another autoencoder made them: a measured row may be read beside one of them only where all of that is "
+    "the same."
 )
 
 
@@ -36,8 +38,15 @@ def read_published(path: Path) -> pd.DataFrame:
     return published
 
 
-def published_chapter(published: pd.DataFrame, sets: Sequence[str]) -> Chapter:
-    """A sheet for each of `sets` that has a published number; rows in the table's order, columns the metrics."""
+def published_chapter(published: pd.DataFrame, sets: Sequence[str], scales: Sequence[int]) -> Chapter:
+    """A sheet for each of `sets` that has a published number; rows in the table's order, columns the metrics.
+
+    A study that does not measure the scale the numbers are of has none.
+    """
+    if SCALE not in scales:
+        return Chapter(
+            f"The published numbers that are listed are of {times(SCALE)}, which this study does not measure."
+        )
     known = [name for name in sets if (published["dataset"] == name).any()]
     if not known:
         return Chapter(f"No published numbers are listed for {', '.join(sets)}.")

@@ -1,12 +1,13 @@
 """Tables for readers: what a cell says, why it is empty, and the same sheet as Markdown (or, by the page, as HTML)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from fsr.report.names import BASELINES, METRICS, ROWS, TARGETS, TERMS
+from fsr.report.names import BASELINES, METRICS, ROWS, TARGETS, TERMS, times
 
 EMPTY, INFINITE = "–", "∞"
 WITH_INTERVAL = ("psnr",)
@@ -67,16 +68,19 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Sheets below a text that says how to read them, and remarks that no reader may miss."""
+    """Sheets below a text that says how to read them, remarks that no reader may miss, and what follows of them."""
 
     text: str
     sheets: tuple[Sheet, ...] = ()
     remarks: tuple[str, ...] = ()
+    conclusion: str = ""
 
     def markdown(self) -> str:
-        """The text, the remarks as a list, the sheets."""
+        """The text, the remarks as a list, the sheets, the conclusion."""
         remarks = "".join(f"- {remark}\n" for remark in self.remarks)
-        return "\n".join([f"{self.text}\n", *filter(None, [remarks]), *(sheet.markdown() for sheet in self.sheets)])
+        conclusion = f"{self.conclusion}\n" if self.conclusion else ""
+        sheets = [sheet.markdown() for sheet in self.sheets]
+        return "\n".join(filter(None, [f"{self.text}\n", remarks, *sheets, conclusion]))
 
 
 def number(value: float, decimals: int, signed: bool = False) -> str:
@@ -93,12 +97,12 @@ def interval(low: float, high: float, decimals: int, signed: bool = False) -> st
 
 
 def benchmark_chapter(summary: pd.DataFrame, labels: Mapping[str, str], remarks: tuple[str, ...] = ()) -> Chapter:
-    """One sheet per target, protocol and set: rows are upscalers, columns the metrics measured against that target.
+    """One sheet per scale, target, protocol and set: rows are upscalers, columns the metrics measured there.
 
     Args:
         labels: {set: what captions call it}.
     """
-    sheets = tuple(_benchmark_sheet(part, labels) for part in _by_target_protocol_and_set(summary))
+    sheets = tuple(_benchmark_sheet(part, labels) for part in _by_place(summary))
     return Chapter(BENCHMARK_LEGEND, sheets, remarks)
 
 
@@ -124,8 +128,8 @@ def _mean_cell(line: pd.Series, metric: str) -> Cell:
 
 
 def differences_chapter(frame: pd.DataFrame, labels: Mapping[str, str]) -> Chapter:
-    """One sheet per target, protocol and set: PSNR differences to both baselines, with intervals and wins."""
-    sheets = tuple(_difference_sheet(part, labels) for part in _by_target_protocol_and_set(frame))
+    """One sheet per scale, target, protocol and set: PSNR differences to both baselines, with intervals and wins."""
+    sheets = tuple(_difference_sheet(part, labels) for part in _by_place(frame))
     return Chapter(DIFFERENCES_LEGEND, sheets)
 
 
@@ -153,12 +157,16 @@ def _difference_cells(lines: pd.DataFrame, upscaler: str, baseline: str) -> tupl
     return difference, Cell(f"{line['wins']}/{line['images']}")
 
 
-def probe_chapter(probe: pd.DataFrame) -> Chapter:
-    """The probe's cuts: score with interval, the terms it is made of (dimensionless), and what became of each cut."""
+def probe_chapter(probe: pd.DataFrame, scales: Sequence[int], conclusion: str) -> Chapter:
+    """The probe's cuts: score with interval, the terms it is made of (dimensionless), and what became of each cut.
+
+    Args:
+        conclusion: which cut was trained.
+    """
     rows = [_probe_cells(line) for _, line in probe.iterrows()]
     columns = ("cut", "stage", "score", *(term.label for term in TERMS), "crops", "status")
-    sheet = Sheet("Cut probe over training crops; bold: the selected cut", columns, tuple(rows))
-    return Chapter(PROBE_LEGEND, (sheet,))
+    sheet = Sheet(f"Cut probe over training crops, {times(*scales)}; bold: the selected cut", columns, tuple(rows))
+    return Chapter(PROBE_LEGEND, (sheet,), conclusion=conclusion)
 
 
 def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
@@ -177,15 +185,16 @@ def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
 
 
 def caption(what: str, part: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    """What a sheet of one target, protocol and set shows."""
+    """What a sheet of one scale, target, protocol and set shows."""
     first = part.iloc[0]
     images = f"{first['images']} image{'s' if first['images'] > 1 else ''}"
-    return f"{what}: {labels[first['set']]}, {images}; protocol {first['protocol']}, target {TARGETS[first['target']]}"
+    place = f"{times(first['scale'])}, protocol {first['protocol']}, target {TARGETS[first['target']]}"
+    return f"{what}: {labels[first['set']]}, {images}; {place}"
 
 
-def _by_target_protocol_and_set(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Parts of one target, protocol and set, the primary target and the first protocol first."""
-    for target in TARGETS:
-        for _, measured in frame[frame["target"] == target].groupby("protocol", sort=False):
-            for _, part in measured.groupby("set", sort=False):
-                yield part
+def _by_place(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Parts of one scale, target, protocol and set; the first scale, primary target and first protocol come first."""
+    keys = ["scale", "target", "protocol", "set"]
+    parts = dict(iter(frame.groupby(keys)))
+    order = product(*(TARGETS if key == "target" else frame[key].unique() for key in keys))
+    return (parts[place] for place in order if place in parts)

@@ -10,17 +10,17 @@ from fsr.files import write_text
 from fsr.report.names import BASE, BASELINES, FSR, METRICS, PRIMARY, ROWS
 from fsr.report.statistics import Interval, bootstrap_mean, differences, paired_difference
 
-PLACE = ["protocol", "set", "target"]
+PLACE = ["protocol", "scale", "set", "target"]
 NO_INTERVAL = {True: "infinite (equal to its target on some image): no interval", False: "one image: no interval"}
 
 
 def values(cells: pd.DataFrame, upscaler: str, metric: str) -> np.ndarray:
-    """(images,) numbers of one row and metric, in file order; `cells` of one protocol, set and target."""
+    """(images,) numbers of one row and metric, in file order; `cells` of one place (PLACE)."""
     return cells.loc[(cells["upscaler"] == upscaler) & (cells["metric"] == metric), "number"].to_numpy()
 
 
 def summarise(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """One line per protocol, set, target, upscaler and metric: images, mean, low, high, reason, best.
+    """One line per protocol, scale, set, target, upscaler and metric: images, mean, low, high, reason, best.
 
     A mean is empty, with its reason, if one image has no number. `best` marks the best mean among the methods (not
     diagnostics, not the ceiling) where the paired interval of its difference to the runner-up excludes zero.
@@ -64,7 +64,7 @@ def _clear_winner(column: pd.DataFrame, here: pd.DataFrame, resamples: int, seed
 
 
 def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame:
-    """The summary, one line per protocol, set, target and upscaler, then the sets that are not available.
+    """The summary, one line per protocol, scale, set, target and upscaler, then the sets that are not available.
 
     Columns `<metric>`, `<metric>_low`, `<metric>_high`; `reasons` says why any of them is empty.
 
@@ -79,7 +79,8 @@ def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame
         line["reasons"] = _reasons(dict(zip(part["metric"], part["reason"], strict=True)), metrics)
         lines.append(line)
     lines += [
-        {"protocol": line.protocol, "set": line.set, "images": 0, "reasons": f"not available: {line.reason}"}
+        {name: getattr(line, name) for name in ("protocol", "scale", "set")}
+        | {"images": 0, "reasons": f"not available: {line.reason}"}
         for line in absent.itertuples()
     ]
     frame = pd.DataFrame(lines)
@@ -117,10 +118,10 @@ def difference_frame(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataF
 
 
 def per_image_frame(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line per protocol, set, image, upscaler and target, a column per metric, as text; `reasons` of empty ones."""
-    keys, metrics = ("protocol", "set", "image", "upscaler", "target"), _measured(cells)
-    values: dict[tuple[str, ...], dict[str, str]] = {}
-    reasons: dict[tuple[str, ...], dict[str, str]] = {}
+    """One line per place, image and upscaler, a column per metric, its values as text; `reasons` of empty ones."""
+    keys, metrics = ("protocol", "scale", "set", "image", "upscaler", "target"), _measured(cells)
+    values: dict[tuple, dict[str, str]] = {}
+    reasons: dict[tuple, dict[str, str]] = {}
     for *place, metric, value, reason in cells[[*keys, "metric", "value", "reason"]].itertuples(index=False):
         values.setdefault(tuple(place), {})[metric] = value
         reasons.setdefault(tuple(place), {})[metric] = reason
@@ -133,16 +134,23 @@ def per_image_frame(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def gains(cells: pd.DataFrame) -> pd.DataFrame:
-    """One line per image: set, image, and PSNR in dB against x_H_rec of feature bicubic, FSR, and FSR minus that.
+    """One line per scale and image: PSNR in dB against x_H_rec of feature bicubic, of FSR, and FSR minus that.
 
-    Columns set, image, base, fsr, gain; `cells` of one protocol.
+    Columns scale, set, image, base, fsr, gain; `cells` of one protocol.
     """
     primary = cells[(cells["target"] == PRIMARY) & (cells["metric"] == "psnr")]
     frames = []
-    for (name,), part in _grouped(primary, ["set"]):
+    for (scale, name), part in _grouped(primary, ["scale", "set"]):
         base, fsr = values(part, BASE, "psnr"), values(part, FSR, "psnr")
         images = part.loc[part["upscaler"] == FSR, "image"].to_numpy()
-        columns = {"set": name, "image": images, "base": base, "fsr": fsr, "gain": differences(fsr, base)}
+        columns = {
+            "scale": scale,
+            "set": name,
+            "image": images,
+            "base": base,
+            "fsr": fsr,
+            "gain": differences(fsr, base),
+        }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 

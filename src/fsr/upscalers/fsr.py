@@ -35,23 +35,26 @@ class Fsr:
     name: str = "fsr"
 
     def __call__(self, sample: Sample) -> Rendering:
-        if sample.scale != self.field.config.scale:
-            raise ValueError(f"this field was trained for scale {self.field.config.scale}, not {sample.scale}")
-        cut = self.field.config.cut
-        f_B = self.field.normalise(sample.f_B(cut))
+        cut, scales = self.field.config.cut, self.field.config.scales
+        if sample.scale not in scales:
+            listed = ", ".join(map(str, scales))
+            raise ValueError(f"this field was trained for scale {listed}, not {sample.scale}; ask for one it knows")
+        features = sample.f_B(cut)
+        f_B = self.field.normalise(features)
 
         def velocity(f: Tensor, t: float) -> Tensor:
-            return self.field(f, torch.full((len(f),), t, device=f.device), f_B).velocity.float()
+            return self.field(f, torch.full((len(f),), t, device=f.device), f_B, sample.scale).velocity.float()
 
         start = f_B
         if self.eta:
-            start = stochastic_start(f_B, self.mask(f_B), self.eta, generator(self.seed, self.name))
-        f_hat = self.field.denormalise(self.solver(velocity, start))
+            mask = self.mask(f_B, sample.scale)
+            start = stochastic_start(f_B, mask, self.eta, generator(self.seed, self.name))
+        f_hat = self.field.moved(features, f_B, self.solver(velocity, start))
         return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat)
 
-    def mask(self, f_B: Tensor) -> Tensor:
+    def mask(self, f_B: Tensor, scale: int) -> Tensor:
         """Where the stochastic start adds noise: the gate at t = 0, or the high-pass energy scaled to at most 1."""
-        gate = self.field(f_B, torch.zeros(len(f_B), device=f_B.device), f_B).gate
+        gate = self.field(f_B, torch.zeros(len(f_B), device=f_B.device), f_B, scale).gate
         if gate is not None:
             return gate.float()
         energy = high_pass(f_B, 1.0).abs().mean(dim=1, keepdim=True)
