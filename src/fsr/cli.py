@@ -19,13 +19,25 @@ Mirror = Annotated[str | None, typer.Option(help="Root of a local mirror; FSR_MI
 @app.command()
 def check(params: Annotated[list[Path], typer.Argument(help="params.yaml, then experiments merged over it.")]) -> None:
     """Check parameter files and name every wrong key."""
+    merged_params(params)
+    typer.echo(f"{' + '.join(map(str, params))}: good")
+
+
+def merged_params(paths: list[Path]) -> Params:
+    """Parameters of files merged one over the other.
+
+    Raises:
+        ValueError: a file is not YAML, or a key is wrong; names each.
+    """
     import yaml
 
     merged: dict = {}
-    for path in params:
-        merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    validated(Params, merged, " + ".join(map(str, params)))
-    typer.echo(f"{' + '.join(map(str, params))}: good")
+    for path in paths:
+        try:
+            merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return validated(Params, merged, " + ".join(map(str, paths)))
 
 
 def merge(values: dict, changes: dict) -> None:
@@ -52,6 +64,30 @@ def preset(
     merge(values, yaml.load(experiment.read_text(encoding="utf-8")) or {})
     validated(Params, values, f"{params} + {experiment}")
     write_atomically(params, lambda temporary: yaml.dump(values, temporary))
+
+
+@app.command()
+def plan(
+    params: Annotated[list[Path], typer.Argument(help="params.yaml, then experiments merged over it.")],
+    cut: Annotated[list[str] | None, typer.Option(help="A cut, once or more; every one of probe.cuts.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="A change: train.field.hidden=64.")] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB there are; says what to change where it is more.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="JSON, memory in bytes.")] = False,
+) -> None:
+    """Predict memory and FLOPs of a training step at each cut, from the autoencoder's config.json; nothing is run."""
+    import json
+
+    from rich import print as show
+
+    from fsr.plan import as_json, changed, parse_setting, plan_cuts, shown_plans
+
+    values = changed(merged_params(params), dict(map(parse_setting, setting or [])))
+    limit = None if memory is None else round(memory * 2**30)
+    planned = plan_cuts(values, cut or values.probe.cuts, limit)
+    if json_:
+        typer.echo(json.dumps(as_json(planned), indent=2))
+    else:
+        show(shown_plans(values, planned, limit))
 
 
 @app.command()

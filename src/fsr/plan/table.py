@@ -1,0 +1,66 @@
+"""Plans as a table for people, and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fsr.config import Params
+from fsr.plan.advice import CutPlan
+from fsr.plan.settings import shown_setting
+from fsr.plan.step import StepPlan
+from fsr.precision import autocast_dtype
+
+GIB = 2**30
+
+
+def shown_plans(params: Params, planned: Sequence[CutPlan], limit: int | None = None) -> Group:
+    """A line for each cut; below the table, for each cut over `limit` bytes, what to change."""
+    train, runtime = params.train, params.runtime
+    table = Table(
+        title=f"{params.experiment}: predicted memory of training, GiB in a process",
+        caption=f"crops of {params.latents.crop_size} pixels, batch {train.batch}, accumulation {train.accumulation}, "
+        f"processes {train.processes}, {autocast_dtype(runtime)} on {runtime.device}; peak = fixed + the larger of "
+        "step and validation",
+    )
+    table.add_column("cut")
+    for heading in ("field's\nweights", "TFLOPs\nstep", "TFLOPs\ninference", "fixed", "step", "valid-\nation", "peak"):
+        table.add_column(heading, justify="right")
+    for plan in (item.plan for item in planned):
+        memory = (plan.fixed, plan.activations, plan.validation, plan.total)
+        flops = (f"{value / 1e12:.3g}" for value in (plan.step_flops, plan.inference_flops))
+        table.add_row(plan.cut, f"{plan.parameters:,}", *flops, *(f"{value / GIB:.2f}" for value in memory))
+    over = [item for item in planned if limit is not None and item.plan.total > limit]
+    return Group(table, *(Text(advice(item, limit)) for item in over))
+
+
+def advice(item: CutPlan, limit: int) -> str:
+    """What brings a plan within `limit` bytes, as a sentence with the predicted numbers."""
+    text, last = f"{item.plan.cut} needs {item.plan.total / GIB:.2f} of {limit / GIB:g} GiB", item.plan
+    if item.remedies:
+        last = item.remedies[-1].plan
+        steps = (
+            f"{' '.join(shown_setting(*setting) for setting in remedy.settings.items())} "
+            f"({remedy.plan.total / GIB:.2f})"
+            for remedy in item.remedies
+        )
+        text += f"; set {', '.join(steps)}"
+    if last.total > limit:
+        text += "; that is not enough: lower latents.crop_size, or take another cut"
+    return text
+
+
+def as_json(planned: Sequence[CutPlan]) -> list[dict[str, Any]]:
+    """A mapping for each cut; memory in bytes."""
+    return [
+        _plain(item.plan)
+        | {"remedies": [{"settings": remedy.settings, "plan": _plain(remedy.plan)} for remedy in item.remedies]}
+        for item in planned
+    ]
+
+
+def _plain(plan: StepPlan) -> dict[str, Any]:
+    return asdict(plan) | {"fixed": plan.fixed, "total": plan.total}
