@@ -1,0 +1,82 @@
+"""Ablation: what the defaults of train were decided by; on request (snakemake ablation), not part of the study."""
+
+from fsr.ablation import variants
+
+ABLATION = f"{RESULTS}/ablation"
+VARIANTS = [variant.name for variant in variants(PARAMS)]
+
+
+rule time_variants:
+    input:
+        latents=rules.encode.output.manifest,
+        autoencoder=autoencoder_files(),
+        code=code("ablation", "autoencoders"),
+    output:
+        costs=f"{ABLATION}/costs.json",
+    log:
+        f"{LOGS}/time_variants.log",
+    benchmark:
+        f"{LOGS}/time_variants.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=6000,
+        gpu=GPUS,
+    params:
+        **sections("seed", "scales", "runtime", "vae", "train", "ablation"),
+        work=".cache/ablation",
+    script:
+        "../scripts/time_variants.py"
+
+
+rule train_variant:
+    input:
+        # Times differ from run to run: what was trained for them stays.
+        costs=ancient(rules.time_variants.output.costs),
+        latents=rules.encode.output.manifest,
+        autoencoder=autoencoder_files(),
+        code=code("ablation", "autoencoders"),
+    output:
+        result=f"{ABLATION}/runs/{{variant}}-seed{{seed}}.json",
+    log:
+        f"{LOGS}/ablation/{{variant}}-seed{{seed}}.log",
+    benchmark:
+        f"{LOGS}/ablation/{{variant}}-seed{{seed}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=4000,
+        gpu=GPUS,
+    params:
+        **sections("scales", "runtime", "vae", "train", "ablation"),
+        work=".cache/train",
+    script:
+        "../scripts/train_variant.py"
+
+
+rule tabulate_variants:
+    input:
+        runs=expand(rules.train_variant.output.result, variant=VARIANTS, seed=PARAMS.ablation.seeds),
+        code=code("ablation"),
+    output:
+        table=f"{ABLATION}/ablation.csv",
+        sheet=f"{ABLATION}/ablation.md",
+    log:
+        f"{LOGS}/tabulate_variants.log",
+    benchmark:
+        f"{LOGS}/tabulate_variants.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/tabulate_variants.py"
+
+
+rule ablation:
+    input:
+        rules.tabulate_variants.output.sheet,
+    localrule: True
