@@ -59,5 +59,10 @@ def is_generated(name):
     return source_in_place(name) == "generated" or not is_at_hand(name)
 
 
+def memory(mb, gpus=0):
+    """Memory of a job in MB: 4000 more for each GPU, whose libraries need the host's; as much again with each retry."""
+    return lambda wildcards, attempt: attempt * (mb + 4000 * gpus)
+
+
 GENERATED = [name for name in PARAMS.data.held_back if is_generated(name)]
 GPUS = 0 if PARAMS.runtime.device == "cpu" else 1

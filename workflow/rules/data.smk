@@ -19,7 +19,7 @@ rule dataset:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     params:
         folder=lambda wildcards: PARAMS.data.folders.get(wildcards.set),
         exclude=lambda wildcards: PARAMS.data.exclude.get(wildcards.set, []),
@@ -48,7 +48,7 @@ if GENERATED:
             "../envs/fsr.yaml"
         threads: PARAMS.runtime.threads
         resources:
-            mem_mb=40000,
+            mem_mb=memory(40000, GPUS),
             gpu=GPUS,
         params:
             **sections("seed", "generate"),
@@ -73,7 +73,7 @@ rule leakage:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
     script:
         "../scripts/leakage.py"
 
@@ -93,7 +93,7 @@ rule accept_leakage:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     params:
         action=PARAMS.data.leakage,
     script:
