@@ -1,4 +1,4 @@
-"""Peak memory of this process."""
+"""Memory of this process: its peak, and how running out of it shows."""
 
 import resource
 import sys
@@ -12,3 +12,10 @@ def peak_memory_gib(device: torch.device | str) -> float:
         return round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, CUDA's, or the RuntimeError of torch's CPU allocator."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

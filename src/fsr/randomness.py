@@ -9,10 +9,10 @@ import hashlib
 import torch
 
 
-def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
-    """A CPU generator for the `index`-th draw of `purpose` (e.g. "crops", 17) under `seed`."""
+def generator(seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device` for the `index`-th draw of `purpose` (e.g. "crops", 17) under `seed`."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def integers(below: int, count: int, source: torch.Generator) -> list[int]:

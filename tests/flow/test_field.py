@@ -7,15 +7,15 @@ from fsr.flow.stats import FeatureStatistics
 SIZES = [
     {"block": block, "patch": patch, "gate": gate}
     for block in ("depthwise", "residual")
-    for patch in (1, 2)
+    for patch in (1, 2, 4)
     for gate in ("none", "scalar", "channel")
 ]
 
 
-def field(**changes) -> VectorField:
+def field(scales=(2,), channels=6, **changes) -> VectorField:
     torch.manual_seed(0)
     size = {"hidden": 16, "blocks": 2, "block": "residual", "patch": 1, "gate": "scalar"} | changes
-    return VectorField(channels=6, cut="f3", scale=2, autoencoder="none", **size)
+    return VectorField(channels, "f3", list(scales), autoencoder="none", **size)
 
 
 def awake(**changes) -> VectorField:
@@ -26,20 +26,33 @@ def awake(**changes) -> VectorField:
     return model
 
 
+def tensor(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_an_untrained_field_does_not_move(size):
-    f_t, f_B, t = torch.randn(2, 6, 8, 4), torch.randn(2, 6, 8, 4), torch.rand(2)
-    output = field(**size)(f_t, t, f_B)
+    f_t, f_B, t = tensor(0, 2, 6, 8, 4), tensor(1, 2, 6, 8, 4), torch.tensor([0.2, 0.9])
+    output = field(**size)(f_t, t, f_B, 2)
     assert output.velocity.shape == f_t.shape
     assert output.velocity.abs().max() == 0
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_it_depends_on_all_it_is_given(size):
-    model, f_t, f_B, t = awake(**size), torch.randn(1, 6, 8, 4), torch.randn(1, 6, 8, 4), torch.tensor([0.2])
-    velocity = model(f_t, t, f_B).velocity
+    model, f_t, f_B, t = awake(**size), tensor(0, 1, 6, 8, 4), tensor(1, 1, 6, 8, 4), torch.tensor([0.2])
+    velocity = model(f_t, t, f_B, 2).velocity
     for other in ((f_t + 1, t, f_B), (f_t, t + 0.5, f_B), (f_t, t, f_B + 1)):
-        assert not torch.allclose(velocity, model(*other).velocity)
+        assert not torch.allclose(velocity, model(*other, 2).velocity)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_state_comes_first_and_the_condition_second(patch):
+    model, f_t, f_B, t = awake(patch=patch), tensor(0, 1, 6, 8, 4), tensor(1, 1, 6, 8, 4), torch.tensor([0.2])
+    with torch.no_grad():
+        model.in_proj.weight[:, 6 * patch**2 :] = 0
+    assert torch.equal(model(f_t, t, f_B, 2).velocity, model(f_t, t, f_B + 1, 2).velocity)
+    assert not torch.allclose(model(f_t, t, f_B, 2).velocity, model(f_t + 1, t, f_B, 2).velocity)
 
 
 @pytest.mark.parametrize(("gate", "channels"), [("scalar", 1), ("channel", 6)])
@@ -47,38 +60,39 @@ def test_the_gate_starts_at_its_bias_and_multiplies_the_velocity(gate, channels)
     model = field(gate=gate)
     torch.nn.init.zeros_(model.out_gate.weight)
     torch.nn.init.ones_(model.out_velocity.bias)
-    output = model(torch.randn(1, 6, 4, 4), torch.zeros(1), torch.randn(1, 6, 4, 4))
+    output = model(tensor(0, 1, 6, 4, 4), torch.zeros(1), tensor(1, 1, 6, 4, 4), 2)
     opening = torch.sigmoid(torch.tensor(-1.0))
     assert output.gate.shape == (1, channels, 4, 4)
     assert torch.allclose(output.gate, opening.expand_as(output.gate))
     assert torch.allclose(output.velocity, opening.expand(1, 6, 4, 4))
 
 
-def test_recomputing_blocks_changes_no_gradient():
+@pytest.mark.parametrize("block", ["depthwise", "residual"])
+def test_recomputing_blocks_changes_no_gradient(block):
     gradients = []
     for recompute in (False, True):
-        model = awake()
+        model = awake(block=block)
         model.checkpoint_blocks = recompute
-        model(torch.ones(1, 6, 4, 4), torch.zeros(1), torch.ones(1, 6, 4, 4)).velocity.square().sum().backward()
-        gradients.append(model.in_proj.weight.grad)
-    assert torch.equal(*gradients)
+        model(torch.ones(1, 6, 4, 4), torch.zeros(1), torch.ones(1, 6, 4, 4), 2).velocity.square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
 def test_normalising_is_undone_and_a_constant_channel_is_harmless():
     model = field()
     model.set_statistics(FeatureStatistics(torch.arange(6.0), torch.tensor([0.0, 1, 2, 3, 4, 5])))
-    features = torch.randn(2, 6, 4, 4)
+    features = tensor(0, 2, 6, 4, 4)
     assert torch.isfinite(model.normalise(features)).all()
     assert torch.allclose(model.denormalise(model.normalise(features)), features, atol=1e-5)
 
 
 def test_a_saved_field_is_the_same_field(tmp_path, params, autoencoder):
-    saved = build_field(params, "f3", autoencoder)
+    saved = build_field(params.model_copy(update={"scales": [2, 4]}), "f3", autoencoder)
     saved.set_statistics(FeatureStatistics(torch.arange(16.0), torch.ones(16)))
     saved.save_pretrained(tmp_path)
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".safetensors"}
     loaded = load_field(tmp_path, autoencoder)
-    assert loaded.config.cut == "f3"
+    assert (loaded.config.cut, loaded.config.scales) == ("f3", [2, 4])
     assert all(torch.equal(a, loaded.state_dict()[name]) for name, a in saved.state_dict().items())
 
 

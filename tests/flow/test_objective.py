@@ -6,7 +6,6 @@ import torch
 from scipy import ndimage
 from torchvision.transforms.functional import gaussian_blur
 
-from fsr.config import Losses
 from fsr.filters import high_pass, low_pass
 from fsr.flow import objective
 from fsr.flow.path import sample_path
@@ -38,6 +37,11 @@ def test_fft_term():
 
 
 def test_a_large_spectrum_is_taken_after_resizing():
+    """To half its side, bilinear is the mean of each two by two; a side of at most 256 stays."""
+    large = tensor(2, 1, 2, 512, 512)
+    halved = large.reshape(1, 2, 256, 2, 256, 2).mean(dim=(3, 5))
+    expected = np.abs(np.fft.rfft2(halved, norm="ortho"))
+    assert np.allclose(objective.amplitude_spectrum(large), expected, atol=1e-4)
     assert objective.amplitude_spectrum(torch.zeros(1, 1, 300, 100)).shape == (1, 1, 256, 51)
 
 
@@ -69,9 +73,16 @@ def test_drift_and_gate_terms():
 
 
 def test_terms_are_summed_with_their_weights():
-    weights = Losses(
-        flow=1, endpoint=0.5, fft=0.1, one_step=0, rgb=0, low_frequency=0, high_frequency=0, drift=0,
-        gate_sparsity=0, gate_variation=0,
-    )  # fmt: skip
-    terms = {name: torch.tensor(2.0) for name in ("flow", "endpoint", "fft", "rgb")}
-    assert objective.weighted_sum(terms, weights).item() == pytest.approx(2 * 1.6)
+    """A term that was not computed does not count, whatever its weight."""
+    weights = {"flow": 1.0, "endpoint": 0.5, "fft": 0.1, "rgb": 0.0, "drift": 7.0}
+    terms = {"flow": torch.tensor(2.0), "endpoint": torch.tensor(4.0), "fft": torch.tensor(30.0), "rgb": torch.ones(())}
+    assert objective.weighted_sum(terms, weights).item() == pytest.approx(2 + 2 + 3)
+
+
+def test_the_end_of_several_steps_teaches_and_does_not_learn():
+    f_hat, end = A.clone().requires_grad_(), B.clone().requires_grad_()
+    term = objective.consistency_term(f_hat, end)
+    assert term.item() == pytest.approx(objective.charbonnier(A, B).item())
+    term.backward()
+    assert end.grad is None
+    assert f_hat.grad.abs().max() > 0

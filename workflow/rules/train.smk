@@ -8,25 +8,26 @@ rule train_field:
         selection=rules.select_cut.output.selection,
         latents=rules.encode.output.manifest,
         autoencoder=autoencoder_files(),
-        code=code("train", "autoencoders"),
+        code=code("train", "train.__main__", "autoencoders"),
     output:
         weights=f"{TRAIN}/model/diffusion_pytorch_model.safetensors",
         config=f"{TRAIN}/model/config.json",
         log=f"{TRAIN}/log.csv",
         grid=report(f"{TRAIN}/validation.png", caption="../report/validation.rst", category="Training"),
         runtime=f"{TRAIN}/runtime.json",
+        cut=f"{TRAIN}/cut.json",
     log:
         f"{LOGS}/train_field.log",
     benchmark:
         f"{LOGS}/train_field.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
+    threads: PARAMS.runtime.threads * (1 if GPUS else PARAMS.train.processes)
     resources:
         mem_mb=4000,
-        gpu=GPUS,
+        gpu=GPUS * PARAMS.train.processes,
     params:
-        **sections("seed", "scale", "runtime", "vae", "train"),
+        **sections("seed", "scales", "runtime", "vae", "train"),
         # Where the run resumes from: outside the outputs, which are deleted when a job fails.
         work=".cache/train",
     script:

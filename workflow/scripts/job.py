@@ -8,7 +8,7 @@ from pathlib import Path
 from fsr.config import Params
 from fsr.sections import validated
 
-EXPECTED = (OSError, ValueError, FloatingPointError)
+EXPECTED = (OSError, ValueError, FloatingPointError, MemoryError)
 
 
 def start(snakemake) -> Params:

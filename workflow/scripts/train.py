@@ -6,14 +6,21 @@ from job import start
 
 from fsr.autoencoders import load_autoencoder
 from fsr.files import read_json
-from fsr.train import TrainFiles, train_field
+from fsr.train import TrainFiles, TrainJob, launch, train_field
 
-params = start(snakemake)
-cut = read_json(snakemake.input.selection)["cut"] if params.train.cut == "best" else params.train.cut
-files = TrainFiles(
-    model=Path(snakemake.output.weights).parent,
-    work=Path(snakemake.params.work),
-    **{name: Path(snakemake.output[name]) for name in ("log", "grid", "runtime")},
+params, output = start(snakemake), {name: Path(file) for name, file in snakemake.output.items()}
+named = params.train.cut != "best"
+kept = {name: output[name] for name in ("log", "grid", "runtime", "cut")}
+files = TrainFiles(model=output["weights"].parent, work=Path(snakemake.params.work), **kept)
+job = TrainJob(
+    params,
+    candidates=[params.train.cut] if named else read_json(snakemake.input.selection)["candidates"],
+    decided_by="params" if named else "probe",
+    manifest=Path(snakemake.input.latents),
+    files=files,
+    threads=max(1, snakemake.threads // params.train.processes),
 )
-autoencoder = load_autoencoder(params.vae, params.runtime.device, params.data.mirror)
-train_field(params, cut, Path(snakemake.input.latents), autoencoder, files, snakemake.threads)
+if params.train.processes > 1:
+    launch(job)
+else:
+    train_field(job, load_autoencoder(params.vae, params.runtime.device, params.data.mirror))

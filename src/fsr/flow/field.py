@@ -84,7 +84,8 @@ class VectorField(ModelMixin, ConfigMixin):
 
     Args:
         channels: C of the cut's features.
-        cut, scale, autoencoder: what it was trained for; `autoencoder` is the SHA-256 of the frozen weights.
+        cut, scales, autoencoder: what it was trained for; `autoencoder` is the SHA-256 of the frozen weights. Several
+            scales are told apart by an embedding of each, added to that of the time.
         patch: the network works on patches of patch x patch feature pixels, as channels of a coarser grid.
         gate: "none", or a learned mask in (0, 1) on the velocity: one for all channels ("scalar"), or one each
             ("channel").
@@ -98,7 +99,7 @@ class VectorField(ModelMixin, ConfigMixin):
         self,
         channels: int,
         cut: str,
-        scale: int,
+        scales: list[int],
         autoencoder: str,
         hidden: int,
         blocks: int,
@@ -116,6 +117,7 @@ class VectorField(ModelMixin, ConfigMixin):
         self.in_proj = nn.Conv2d(2 * channels * patch**2, hidden, 3, padding=1)
         self.time_sinusoids = Timesteps(hidden, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(hidden, embedding)
+        self.scale_embedding = nn.Embedding(len(scales), embedding) if len(scales) > 1 else None
         self.body = nn.ModuleList(BLOCKS[block](hidden, embedding) for _ in range(blocks))
         self.norm_out = nn.GroupNorm(GROUPS, hidden)
         self.out_velocity = nn.Conv2d(hidden, channels * patch**2, 3, padding=1)
@@ -141,11 +143,46 @@ class VectorField(ModelMixin, ConfigMixin):
         """Normalised coordinates back to features, float32."""
         return f.float() * self.feature_std.view(1, -1, 1, 1) + self.feature_mean.view(1, -1, 1, 1)
 
-    def forward(self, f_t: Tensor, t: Tensor, f_B: Tensor) -> FieldOutput:
-        """v_eff at f_t, time t (B,) in [0, 1], conditioned on f_B; all in normalised coordinates."""
-        patch = self.config.patch
-        embedding = self.time_embedding(self.time_sinusoids(t * TIME_SCALE).to(f_t.dtype))
-        x = self.in_proj(F.pixel_unshuffle(torch.cat([f_t, f_B], dim=1), patch))
+    def moved(self, features: Tensor, f_start: Tensor, f_end: Tensor) -> Tensor:
+        """Features, float32, moved as normalised coordinates were; where these have not moved, exactly as they were."""
+        return features.float() + (f_end - f_start) * self.feature_std.view(1, -1, 1, 1)
+
+    def embed(self, t: Tensor, scale: int) -> Tensor:
+        """What modulates the blocks, (B, 4 hidden): the embedding of the times t (B,), plus that of the scale.
+
+        Raises:
+            ValueError: the field was not trained for this scale.
+        """
+        scales = list(self.config.scales)
+        if scale not in scales:
+            raise ValueError(f"scale {scale} is not one this field was trained for; choose one of {scales}")
+        sinusoids = self.time_sinusoids(t * TIME_SCALE)
+        embedding = self.time_embedding(sinusoids.to(self.time_embedding.linear_1.weight.dtype))
+        if self.scale_embedding is None:
+            return embedding
+        return embedding + self.scale_embedding(torch.full_like(t, scales.index(scale), dtype=torch.long))
+
+    def _projected(self, f_t: Tensor, f_B: Tensor) -> Tensor:
+        """in_proj of every f_t beside its f_B, whose part is computed once however many points share it."""
+        of_f_t, of_f_B = self.in_proj.weight.chunk(2, dim=1)
+        condition = F.conv2d(f_B, of_f_B, self.in_proj.bias, padding=1)
+        return F.conv2d(f_t, of_f_t, padding=1) + condition.repeat(len(f_t) // len(f_B), 1, 1, 1)
+
+    def forward(self, f_t: Tensor, t: Tensor, f_B: Tensor, scale: int) -> FieldOutput:
+        """v_eff at f_t (kB, C, H, W), time t (kB,) in [0, 1], conditioned on f_B (B, C, H, W); normalised coordinates.
+
+        With k over 1, f_t and t hold k points of each sample: first one of every sample, then the next of every sample.
+
+        Raises:
+            ValueError: the field was not trained for `scale`, or a side is no multiple of `patch`.
+        """
+        patch, embedding, (height, width) = self.config.patch, self.embed(t, scale), f_B.shape[-2:]
+        if height % patch or width % patch:
+            raise ValueError(
+                f"features of {width}x{height} are no multiples of the field's patch {patch}; crop the image, or train "
+                "with a smaller train.field.patch"
+            )
+        x = self._projected(F.pixel_unshuffle(f_t, patch), F.pixel_unshuffle(f_B, patch))
         for block in self.body:
             if self.checkpoint_blocks and self.training:
                 x = checkpoint(block, x, embedding, use_reentrant=False)
@@ -159,16 +196,24 @@ class VectorField(ModelMixin, ConfigMixin):
         return FieldOutput(gate * velocity, gate)
 
 
+def training_layout(device: torch.device | str) -> torch.memory_format:
+    """How a field and its features lie in memory in training: channels first on a CPU, channels last elsewhere.
+
+    On a CPU the gradient of a convolution's weights takes twice as long with channels last.
+    """
+    return torch.contiguous_format if torch.device(device).type == "cpu" else torch.channels_last
+
+
 def build_field(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> VectorField:
     """The untrained field of `train.field`'s size for a cut, seeded.
 
     Raises:
         ValueError: the decoder has no such cut.
     """
-    torch.manual_seed(params.seed)
-    size = params.latents.crop_size
-    channels, _, _ = autoencoder.feature_shape(cut, size, size)
-    return VectorField(channels, cut, params.scale, weights_sha256(autoencoder), **params.train.field.model_dump())
+    channels = autoencoder.decoder.cut(cut).channels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        return VectorField(channels, cut, params.scales, weights_sha256(autoencoder), **params.train.field.model_dump())
 
 
 def load_field(folder: Path | str, autoencoder: FrozenAutoencoder) -> VectorField:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsr.config import Losses
 from fsr.filters import high_pass, low_pass
 from fsr.flow.path import PathSample
 from fsr.metrics.detail import HIGH_PASS_SIGMA, LOW_PASS_SIGMA
@@ -73,6 +72,11 @@ def high_frequency_term(x_hat: Tensor, x_H_rec: Tensor) -> Tensor:
     return F.l1_loss(high_pass(x_hat, HIGH_PASS_SIGMA), high_pass(x_H_rec, HIGH_PASS_SIGMA))
 
 
+def consistency_term(f_hat: Tensor, end: Tensor) -> Tensor:
+    """One step against the end of several steps of the averaged field, which takes no gradient."""
+    return charbonnier(f_hat, end.detach())
+
+
 def drift_term(f_hat: Tensor, f_B: Tensor) -> Tensor:
     """How far one step moves denormalised features."""
     return F.l1_loss(f_hat, f_B)
@@ -113,6 +117,6 @@ def gate_terms(gate: Tensor | None) -> dict[str, Tensor]:
     return {"gate_sparsity": gate_sparsity_term(gate), "gate_variation": gate_variation_term(gate)}
 
 
-def weighted_sum(terms: Mapping[str, Tensor], weights: Losses) -> Tensor:
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Sum of weight x term over the terms given."""
-    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()

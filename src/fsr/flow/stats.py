@@ -1,6 +1,6 @@
 """Per-channel mean and deviation of features, over f_B and f_H together: the coordinates the flow lives in."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,12 @@ from torch import Tensor
 from fsr.flow.path import FeaturePair
 
 MOMENTUM = 0.01
+
+Average = Callable[[Tensor], Tensor]
+
+
+def _own(moments: Tensor) -> Tensor:
+    return moments
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,12 @@ class FeatureStatistics:
     std: Tensor
 
 
-def batch_statistics(pair: FeaturePair) -> FeatureStatistics:
-    """Statistics of one batch."""
-    values = torch.cat([pair.f_B, pair.f_H]).float()
-    return FeatureStatistics(values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0))
+def batch_statistics(pair: FeaturePair, average: Average = _own) -> FeatureStatistics:
+    """Statistics of one batch; `average` takes moments to their mean over the processes that hold parts of it."""
+    values = torch.cat([pair.f_B, pair.f_H]).double()
+    moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
+    mean, square = average(moments)
+    return FeatureStatistics(mean.float(), (square - mean.square()).clamp(min=0).sqrt().float())
 
 
 def cache_statistics(pairs: Iterable[FeaturePair]) -> FeatureStatistics:
@@ -43,9 +51,11 @@ def cache_statistics(pairs: Iterable[FeaturePair]) -> FeatureStatistics:
     return FeatureStatistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())
 
 
-def running_statistics(previous: FeatureStatistics | None, pair: FeaturePair) -> FeatureStatistics:
+def running_statistics(
+    previous: FeatureStatistics | None, pair: FeaturePair, average: Average = _own
+) -> FeatureStatistics:
     """The prototype's running statistics: the first batch initialises them, later ones weigh 0.01."""
-    current = batch_statistics(pair)
+    current = batch_statistics(pair, average)
     if previous is None:
         return current
     return FeatureStatistics(
