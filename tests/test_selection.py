@@ -19,6 +19,7 @@ def report(cut: str, seed: int, **changes) -> dict:
         "stage": f"stage of {cut}",
         "status": "ok",
         "reason": "",
+        "crops": 20,
         "per_crop": {name: source.uniform(0.1, 1.0, 20).tolist() for name in COLUMNS},
         "broken": 0,
         "relative_cost": 0.5,
@@ -59,7 +60,7 @@ def test_the_prototypes_score_does_flip(params):
     for cut, (high_frequency, fft, sensitivity) in published.items():
         columns = {name: [0.5] for name in COLUMNS}
         columns |= {"hf_error": [high_frequency], "fft_gap": [fft], "sensitivity": [sensitivity]}
-        reports[cut] = report(cut, 0, per_crop=columns, head_ms=1.0)
+        reports[cut] = report(cut, 0, crops=1, per_crop=columns, head_ms=1.0)
     winners = set()
     for size in range(2, 6):
         for kept in itertools.combinations(CUTS, size):
@@ -98,7 +99,7 @@ def test_the_interval_holds_the_score_and_repeats(reports, params):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"status": "oom", "reason": "out of memory", "per_crop": {}}, "out of memory"),
+        ({"status": "oom", "reason": "out of memory", "crops": 0, "per_crop": {}}, "out of memory"),
         ({"broken": 6}, "6 of 20 decodes are broken"),
     ],
 )
@@ -120,10 +121,31 @@ def test_a_cut_with_nothing_to_learn_is_rejected(reports):
     assert "nothing to learn" in rejection(reports[0] | {"per_crop": flat})
 
 
-def test_close_cuts_are_called_ambiguous(reports, params):
-    pair = [reports[0], reports[0] | {"cut": "f2"}]
-    assert select_cut(pair, params.probe, 0)[0]["ambiguous"]
-    assert not select_cut(reports[:1], params.probe, 0)[0]["ambiguous"]
+def test_close_cuts_are_called_ambiguous_and_two_of_them_are_tried(reports, params):
+    close = [reports[0] | {"cut": cut} for cut in ("f1", "f2", "f3")]
+    far = reports[1] | {"relative_cost": 9.0, "cut": "f5"}
+    selection = select_cut([*close, far], params.probe, 0)[0]
+    assert selection["ambiguous"]
+    assert selection["candidates"] == ["f1", "f2"]
+    for clear in ([close[0]], [close[0], far]):
+        selection = select_cut(clear, params.probe, 0)[0]
+        assert not selection["ambiguous"]
+        assert selection["candidates"] == ["f1"]
+
+
+def test_crops_at_several_scales_count_once_and_are_drawn_together(reports, params):
+    """Crops that read the same at two scales say no more than at one: the score and its interval stay."""
+    twice = reports[0] | {"per_crop": {name: values * 2 for name, values in reports[0]["per_crop"].items()}}
+    assert vars(absolute_terms(twice)) == pytest.approx(vars(absolute_terms(reports[0])))
+    once, both = (bootstrap_interval(item, params.probe, 0) for item in (reports[0], twice))
+    assert both == pytest.approx(once)
+    assert select_cut([twice], params.probe, 0)[1][0]["crops"] == 20
+    errors = twice["per_crop"]["hf_error"]
+    apart = twice["per_crop"] | {
+        "hf_error": [0.1 * value for value in errors[:20]] + [0.9 * value for value in errors[20:]]
+    }
+    low, high = bootstrap_interval(twice | {"per_crop": apart}, params.probe, 0)
+    assert low < absolute_terms(twice | {"per_crop": apart}).score(params.probe.weights) < high
 
 
 def test_when_all_are_rejected_each_reason_is_told(reports, params):

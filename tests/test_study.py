@@ -15,6 +15,8 @@ from tiny_flux import save_tiny_flux
 
 from fsr.datasets import find, read_registry
 
+AFTER_TRAINING = {"benchmark_rows", "benchmark_set", "build_report"}
+
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", *arguments]
@@ -59,7 +61,7 @@ def copied(study, tmp_path_factory) -> Path:
 
 def tables(folder: Path) -> dict[str, str]:
     results = folder / "results/tiny"
-    files = [*results.glob("report/tables/*"), *results.glob("benchmark/*.csv"), results / "probe/probe.csv",
+    files = [*results.glob("report/tables/*"), *results.glob("benchmark/x*/*.csv"), results / "probe/probe.csv",
              results / "train/log.csv", *results.glob("train/model/*"), *results.glob("report/figures/*"),
              *folder.glob("data/latents/tiny/*.*")]  # fmt: skip
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -71,7 +73,7 @@ def test_it_leaves_everything_a_reader_needs(study):
     rows = list(csv.DictReader((report / "tables/benchmark.csv").open()))
     assert {row["upscaler"] for row in rows} >= {"bicubic", "feature_bicubic", "fsr", "vae_roundtrip"}
     logs = list((study / "results/tiny/logs").rglob("*.benchmark.tsv"))
-    assert len(logs) == 12, "each job leaves what it took"
+    assert len(logs) == 13, "each job leaves what it took"
 
 
 def test_a_second_call_has_nothing_to_do(root, study):
@@ -80,7 +82,7 @@ def test_a_second_call_has_nothing_to_do(root, study):
 
 def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
     change(copied, lambda values: values["train"].update(lr=0.002))
-    assert planned(root, copied) == {"train_field", "benchmark_set", "build_report"}
+    assert planned(root, copied) == {"train_field", *AFTER_TRAINING}
 
 
 def test_a_key_of_report_trains_nothing(root, copied):
@@ -90,7 +92,7 @@ def test_a_key_of_report_trains_nothing(root, copied):
 
 def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
     change(copied, lambda values: values["probe"]["weights"].update(cost=0.1))
-    assert planned(root, copied) == {"select_cut", "train_field", "benchmark_set", "build_report"}
+    assert planned(root, copied) == {"select_cut", "train_field", *AFTER_TRAINING}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,14 @@ def test_an_unknown_set_is_named_with_the_known_ones(root, tmp_path):
 
 def test_a_new_test_set_trains_nothing_and_one_that_cannot_be_had_is_named_in_the_tables(root, copied):
     change(copied, lambda values: values["data"].update(test=["EmbeddedTiny", "Manga109"], optional=["Manga109"]))
-    assert planned(root, copied) == {"dataset", "leakage", "accept_leakage", "benchmark_set", "build_report"}
+    assert planned(root, copied) == {
+        "dataset",
+        "leakage",
+        "accept_leakage",
+        "benchmark_rows",
+        "benchmark_set",
+        "build_report",
+    }
     output = snakemake(root, copied, "all")
     assert output.returncode == 0, output.stdout + output.stderr
     report = copied / "results/tiny/report"
@@ -195,6 +204,30 @@ def test_a_set_is_generated_where_it_is_not_at_hand(root, tmp_path):
     assert "generate" not in planned(root, folder)
 
 
+def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
+    folder = new_study(root, tmp_path)
+    change(folder, lambda values: (values.update(scales=[2, 4]), values["latents"].update(crop_size=64)))
+    change(folder, lambda values: values["probe"].update(margin=10.0))
+    output = snakemake(root, folder, "all")
+    assert output.returncode == 0, output.stdout + output.stderr
+    results = folder / "results/tiny"
+    field = json.loads((results / "train/model/config.json").read_text())
+    assert field["scales"] == [2, 4]
+    decision = json.loads((results / "train/cut.json").read_text())
+    assert decision["decided_by"] == "trial"
+    tried = {trial["cut"]: trial["validation_rgb_l1"] for trial in decision["trials"]}
+    assert set(tried) == {"f3", "f5"}
+    assert decision["cut"] == field["cut"] == min(tried, key=tried.get)
+    rows = list(csv.DictReader((results / "report/tables/benchmark.csv").open()))
+    assert {row["scale"] for row in rows} == {"2", "4"}
+    psnr = {row["scale"]: float(row["psnr"]) for row in rows if row["upscaler"] == "bicubic" and row["target"] == "hr"}
+    assert psnr["4"] < psnr["2"]
+
+
+def test_an_ablation_is_planned_on_request_alone(root, copied):
+    assert planned(root, copied, "ablation") == {"time_variants", "train_variant", "tabulate_variants", "ablation"}
+
+
 @pytest.mark.parametrize("name", ["taef2", "flux"])
 def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
     shutil.copy(root / "params.yaml", tmp_path)
@@ -210,12 +243,12 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
         "select_cut",
         "train_field",
     }
-    assert rules == expected | {"benchmark_set", "build_report"} | ({"generate"} if name == "flux" else set())
+    assert rules == expected | AFTER_TRAINING | ({"generate"} if name == "flux" else set())
 
 
 def test_a_missing_image_is_named(root, copied):
     (copied / "data/raw/EmbeddedTiny/rocket.jpg").unlink()
-    output = snakemake(root, copied, "--forcerun", "benchmark_set", "--", "benchmark")
+    output = snakemake(root, copied, "--forcerun", "benchmark_rows", "--", "benchmark")
     assert "rocket.jpg is missing though" in output.stderr
     assert "Traceback" not in output.stdout + output.stderr
 
@@ -252,7 +285,7 @@ def test_a_killed_job_loses_no_finished_file(root, tmp_path):
 
 @pytest.fixture(scope="module")
 def by_dvc(root, tmp_path_factory) -> Path:
-    """The study again, made by DVC in a clean clone, its latents in two shards."""
+    """The study again, made by DVC in a clean clone, its latents and its benchmark in two shards."""
     clone = tmp_path_factory.mktemp("dvc") / "clone"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -260,7 +293,7 @@ def by_dvc(root, tmp_path_factory) -> Path:
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, clone / name)
     new_study(root, clone)
-    change(clone, lambda values: values["latents"].update(shards=2))
+    change(clone, lambda values: (values["latents"].update(shards=2), values["benchmark"].update(shards=2)))
     subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
     made = subprocess.run(["dvc", "repro"], cwd=clone, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
@@ -279,4 +312,5 @@ def test_dvc_makes_it_from_a_clean_clone_and_then_agrees_that_it_is_made(by_dvc)
 def test_the_same_params_give_the_same_bytes_whatever_runs_them_and_in_however_many_shards(study, by_dvc):
     assert tables(by_dvc) == tables(study)
     assert len(tables(study)) > 15
-    assert len(list((by_dvc / "results/tiny/logs/encode_shard").glob("*-of-2.benchmark.tsv"))) == 2
+    for rule in ("encode_shard", "benchmark_rows"):
+        assert len(list((by_dvc / f"results/tiny/logs/{rule}").rglob("*-of-2.benchmark.tsv"))) == 2
