@@ -32,6 +32,7 @@ tiny: $(VENV)/.installed
 readme: study
 	$(BIN)/fsr readme README.md results results/embedded/report/tables/benchmark.md
 	$(BIN)/fsr readme README.md probe results/embedded/report/tables/probe.md
+	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md
 	{ echo '```mermaid'; $(BIN)/snakemake --rulegraph mermaid-js all 2>/dev/null | sed '/^---$$/,/^---$$/d; /style /d'; echo '```'; } > .cache/rulegraph.md
 	$(BIN)/fsr readme README.md rulegraph .cache/rulegraph.md
 

@@ -43,6 +43,7 @@ STUDIES = {"taef2": ("params.yaml", "experiments/taef2.yaml"), "embedded": ("par
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STEP_CROPS = 8
 CACHED_CROPS = 64
+PROTOTYPE_LOSSES = {"flow": 1.0, "endpoint": 0.5, "fft": 0.1}  # where they differ from the studies', for every way
 PROTOTYPE_FIELD = FieldSize(hidden=128, blocks=8, block="depthwise", patch=1, gate="scalar")
 
 
@@ -275,7 +276,12 @@ def read_params(arguments: argparse.Namespace) -> Params:
         update={
             "latents": params.latents.model_copy(update=latents),
             "runtime": params.runtime.model_copy(update=runtime),
-            "train": params.train.model_copy(update={"statistics_crops": STEP_CROPS}),
+            "train": params.train.model_copy(
+                update={
+                    "statistics_crops": STEP_CROPS,
+                    "losses": params.train.losses.model_copy(update=PROTOTYPE_LOSSES),
+                }
+            ),
         }
     )
 

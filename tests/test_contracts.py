@@ -181,11 +181,16 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
     assert {name for name, weight in params.train.losses.model_dump().items() if not weight} == decided_by_ablation
 
 
-@pytest.mark.parametrize(("block", "table"), [("results", "benchmark"), ("probe", "probe")])
-def test_the_readmes_tables_are_the_committed_results(root, block, table):
-    readme = (root / "README.md").read_text()
-    shown = readme.split(f"<!-- fsr:{block} -->")[1].split(f"<!-- /fsr:{block} -->")[0]
-    path = f"results/embedded/report/tables/{table}.md"
+@pytest.mark.parametrize(
+    ("text", "block", "path"),
+    [
+        ("README.md", "results", "results/embedded/report/tables/benchmark.md"),
+        ("README.md", "probe", "results/embedded/report/tables/probe.md"),
+        ("docs/training.md", "ablation", "results/ablation/ablation/ablation.md"),
+    ],
+)
+def test_tables_in_texts_are_the_committed_results(root, text, block, path):
+    shown = (root / text).read_text().split(f"<!-- fsr:{block} -->")[1].split(f"<!-- /fsr:{block} -->")[0]
     # As committed: a run on another machine may differ in the last digit.
     committed = subprocess.run(["git", "show", f":{path}"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert shown.strip() == committed.strip(), "run: make readme"

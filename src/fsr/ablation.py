@@ -194,7 +194,9 @@ def _markdown(lines: pd.DataFrame) -> str:
         "parameters": "parameters",
         "efficient": "efficient",
     }
-    shown = lines[list(columns)].assign(render_seconds=lines["render_seconds"] * 1000)
+    shown = lines[list(columns)].assign(
+        render_seconds=lines["render_seconds"] * 1000, efficient=lines["efficient"].map({True: "yes", False: ""})
+    )
     formats = {"psnr": "{:.2f}", "spread": "{:.2f}", "gain": "{:+.2f}", "render_seconds": "{:.0f}",
                "render_gflops": "{:.1f}", "parameters": "{:,}"}  # fmt: skip
     rows = [[formats.get(name, "{}").format(value) for name, value in row.items()] for _, row in shown.iterrows()]
