@@ -89,7 +89,9 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line(tmp_path, damage):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("code", "remedy"), [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, "Input/output error")])
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(errno.ENOSPC, "the disk is full; free some space"), (errno.EIO, "Input/output error")]
+)
 def test_a_failed_write_keeps_the_checkpoint_before_and_says_why(tmp_path, monkeypatch, code, remedy):
     path = tmp_path / "c.safetensors"
     save_checkpoint(path, **named(state()), progress={"step": 1})

@@ -98,9 +98,9 @@ def test_flux_is_planned_within_a_minute_and_shows_why_f4_is_short_of_memory(roo
     experiment = yaml.safe_load((root / "experiments/flux.yaml").read_text())["train"]
     settings = {f"train.{key}": value for key, value in experiment.items() if key != "losses"}
     settings |= {"runtime.device": "cuda", "runtime.dtype": "bfloat16", "latents.crop_size": 512}
-    params, started = changed(read_yaml(Params, root / "params.yaml"), settings), time.monotonic()
+    params, started = changed(read_yaml(Params, root / "params.yaml"), settings), time.process_time()
     plan = plan_step(params, "f4", structure(FLUX))
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60, "seconds of one core"
     assert plan.frozen == 4 * 83_819_683, "the published model's weights"
     assert 20 * 2**30 < plan.total < 24 * 2**30
     recomputed = plan_step(changed(params, RECOMPUTED), "f4", structure(FLUX))
@@ -248,7 +248,7 @@ def autocast_on(device: str) -> Iterator[None]:
 
 
 def precisions(params: Params, config: dict, device: str) -> dict[str, torch.dtype]:
-    """Dtypes of the results of every module of decoder and field, on tensors without values."""
+    """Dtypes of what every module of decoder and field gives, and every convolution gets, on tensors without values."""
     autoencoder = FrozenAutoencoder(structure(config))
     channels, _, _ = autoencoder.feature_shape("f2", 64, 64)
     with torch.device("meta"):
@@ -261,6 +261,8 @@ def precisions(params: Params, config: dict, device: str) -> dict[str, torch.dty
         for name, module in whole.named_modules():
             if not list(module.children()):
                 module.register_forward_hook(lambda _, __, result, name=name: found.update({name: result.dtype}))
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_pre_hook(lambda _, args, name=name: found.update({f"to {name}": args[0].dtype}))
         f = autoencoder.head(torch.empty(1, autoencoder.latent_channels, 8, 8, device=device), "f2").float()
         autoencoder.tail(field(f, torch.empty(1, device=device), f, 2).velocity, "f2")
     return found

@@ -73,7 +73,7 @@ def configure(folder: Path) -> dict[str, str]:
 def on_slurm(root: Path, folder: Path, *arguments: str, environment: dict | None = None) -> subprocess.CompletedProcess:
     command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--jobs", "2"]
     command += ["--profile", root / "profiles/slurm", "--slurm-init-seconds-before-status-checks", "5", *arguments]
-    run = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 900}
+    run = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 1800}
     return subprocess.run(command, env=environment, **run)
 
 

@@ -89,17 +89,17 @@ def test_the_first_step_that_is_finite_initialises_running_statistics(trainer, p
 
 
 def test_too_many_in_a_row_end_the_run_and_leave_their_crops(manifest, autoencoder, tmp_path, poison):
-    poison(1, 3, 4)
+    poison(1, 4, 5)
     params = params_of(max_skipped=2, accumulation=2, steps=6, checkpoint_every=10)
-    with pytest.raises(FloatingPointError, match=r"2 steps in a row, the last of them step 4; .* lower train\.lr"):
+    with pytest.raises(FloatingPointError, match=r"2 steps in a row, the last of them step 5; .* lower train\.lr"):
         train_field(job_of(params, manifest, tmp_path), autoencoder)
-    (path,) = tmp_path.rglob("nonfinite-000004.safetensors")
-    samples = [[16, 17], [18, 19]]
+    (path,) = tmp_path.rglob("nonfinite-000005.safetensors")
+    samples = [[20, 21], [22, 23]]
     cache = LatentCache(manifest)
     with safe_open(path, framework="pt") as file:
         passes = json.loads(file.metadata()["passes"])
         assert [which["samples"] for which in passes] == samples
-        assert [which["scale"] for which in passes] == [2, 4]
+        assert [which["scale"] for which in passes] == [4, 4]
         for index, which in enumerate(passes):
             assert which["crops"] == [crop_of(sample, len(cache), params.seed) for sample in samples[index]]
             batch = cache.batch(which["crops"], which["scale"])

@@ -108,7 +108,7 @@ def test_so_does_one_that_has_skipped_a_step(manifest, autoencoder, tmp_path, in
     monkeypatch.setattr(StepLoss, "terms", poisoned)
     whole, stopped = both_ways(params_of(**SHORT), manifest, autoencoder, tmp_path, interrupted)
     assert whole == stopped
-    assert [row["skipped"] for row in rows(tmp_path / "stopped")] == ["1", "1"]
+    assert [float(row["skipped"]) for row in rows(tmp_path / "stopped")] == [1, 1]
 
 
 def test_so_does_one_with_a_budget_of_hours_which_counts_what_went_before(
