@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from test_latents import build, photos  # noqa: F401 - a fixture
 
-from fsr.ablation import params_of, tabulate, time_variants, train_variant, variants
+from fsr.ablation import params_of, tabulate, time_variants, train_variant
 from fsr.config import Params
 from fsr.sections import validated
+from fsr.variants import variants
 
 
 @pytest.fixture
@@ -26,11 +27,11 @@ def grid(values) -> Params:
 
 
 def test_every_combination_has_a_name_of_its_own(grid):
-    assert len({variant.name for variant in variants(grid)}) == 16
+    assert len({variant.name for variant in variants(grid.ablation)}) == 16
 
 
 def test_a_variant_changes_its_own_choices_and_nothing_else(grid):
-    variant = next(item for item in variants(grid) if item.name == "f5-depthwise-1-one_step")
+    variant = next(item for item in variants(grid.ablation) if item.name == "f5-depthwise-1-one_step")
     changed = params_of(grid, variant, seed=7, steps=40)
     assert (changed.seed, changed.train.cut, changed.train.steps) == (7, "f5", 40)
     assert (changed.train.field.block, changed.train.field.patch) == ("depthwise", 1)
@@ -67,7 +68,7 @@ def test_a_run_has_the_steps_its_time_allows_and_repeats(values, photos, autoenc
 
 def test_the_table_has_means_over_seeds_best_first_and_marks_what_nothing_beats(grid, tmp_path):
     source, runs = np.random.default_rng(0), []
-    for variant, seed in itertools.product(variants(grid), (0, 1)):
+    for variant, seed in itertools.product(variants(grid.ablation), (0, 1)):
         path = tmp_path / f"{variant.name}-{seed}.json"
         cost = {"step_seconds": 1.0, "steps": 9, "render_gflops": 1.0, "parameters": 5}
         result = vars(variant) | {"seed": seed, "validation_psnr": source.uniform(20, 30), **cost}

@@ -61,6 +61,15 @@ def test_the_package_knows_nothing_of_snakemake_or_dvc(root):
             assert not {name.split(".")[0] for name in names} & {"snakemake", "dvc"}, file
 
 
+def test_planning_the_workflow_needs_no_torch(root):
+    """Whatever a rule file imports: Snakemake reads them again in every job."""
+    imported = {"config", "files", "sections"}
+    for file in [root / "Snakefile", *(root / "workflow/rules").glob("*.smk")]:
+        imported |= set(re.findall(r"^from fsr\.([\w.]+) import", file.read_text(), flags=re.MULTILINE))
+    for file in module_sources(*sorted(imported)):
+        assert not re.search(r"^(import|from) (torch|diffusers|pandas)\b", file.read_text(), flags=re.MULTILINE), file
+
+
 def test_only_the_autoencoder_package_knows_its_pixel_range_and_latent_scaling(root):
     for file in (root / "src/fsr").rglob("*.py"):
         if "autoencoders" not in file.parts:
@@ -107,6 +116,8 @@ CANNOT_CHANGE_WEIGHTS = {
     "processes": "samples are numbered over all of them; only sums are rounded otherwise",
     "max_skipped": "when to give up",
     "checkpoint_every": "a resumed run is the same run",
+    "checkpoint_tail": "activations made again are the same",
+    "checkpoint_field": "likewise",
 }
 
 

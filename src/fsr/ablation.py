@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -21,23 +20,10 @@ from fsr.flow.field import build_field
 from fsr.probe import count_flops
 from fsr.progress import progress_bar
 from fsr.train import Trainer
+from fsr.variants import Variant, variants
 
 ROUNDS = 5
 GROUP = ["cut", "block", "patch", "losses"]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One combination; `losses` is a name of `ablation.losses`."""
-
-    cut: str
-    block: str
-    patch: int
-    losses: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.cut}-{self.block}-{self.patch}-{self.losses}"
 
 
 @dataclass(frozen=True)
@@ -55,12 +41,6 @@ class Cost:
     render_seconds: float
     render_gflops: float
     parameters: int
-
-
-def variants(params: Params) -> list[Variant]:
-    """Every combination `ablation` asks for."""
-    chosen = params.ablation
-    return [Variant(*values) for values in product(chosen.cuts, chosen.blocks, chosen.patches, chosen.losses)]
 
 
 def params_of(params: Params, variant: Variant, seed: int, steps: int) -> Params:
@@ -81,7 +61,9 @@ def time_variants(
         ValueError: no such cut, or a field that does not fit its features.
     """
     torch.set_num_threads(threads)
-    timed = {variant.name: _Timed(params, variant, manifest, autoencoder, work) for variant in variants(params)}
+    timed = {
+        variant.name: _Timed(params, variant, manifest, autoencoder, work) for variant in variants(params.ablation)
+    }
     with progress_bar("time variants", (ROUNDS + 1) * len(timed)) as advance:
         for _ in range(ROUNDS + 1):  # the first round warms up
             for name, item in timed.items():
@@ -142,10 +124,10 @@ def train_variant(
         FloatingPointError: too many steps in a row were not finite.
     """
     torch.set_num_threads(threads)
-    variant = {variant.name: variant for variant in variants(params)}.get(name)
+    variant = {variant.name: variant for variant in variants(params.ablation)}.get(name)
     cost = {cost["name"]: Cost(**cost) for cost in read_json(costs)}.get(name)
     if variant is None or cost is None:
-        known = ", ".join(variant.name for variant in variants(params))
+        known = ", ".join(variant.name for variant in variants(params.ablation))
         raise ValueError(f"{name!r} is no variant of ablation; choose one of {known}")
     trainer = Trainer(params_of(params, variant, seed, cost.steps), variant.cut, manifest, autoencoder, work)
     trainer.run(cost.steps)

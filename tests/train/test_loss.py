@@ -201,9 +201,7 @@ def test_times_are_uniform_noise_is_normal_and_no_two_samples_share_them(tiled_l
 
 def test_windows_reach_every_place_and_none_outside(tiled_loss):
     corners = [side for window in tiled_loss.draw(range(300)).windows for side in window]
-    assert set(corners) == set(range(0, CROP - TILE + 1, 16)), (
-        "whole latent pixels of the low resolution, both ends included"
-    )
+    assert set(corners) == set(range(0, CROP - TILE + 1, 16)), "whole low-resolution latents, both ends included"
 
 
 def test_noise_is_drawn_only_where_a_term_needs_it(values, changed, autoencoder, batches):

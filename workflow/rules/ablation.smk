@@ -1,9 +1,9 @@
 """Ablation: what the defaults of train were decided by; on request (snakemake ablation), not part of the study."""
 
-from fsr.ablation import variants
+from fsr.variants import variants
 
 ABLATION = f"{RESULTS}/ablation"
-VARIANTS = [variant.name for variant in variants(PARAMS)]
+VARIANTS = [variant.name for variant in variants(PARAMS.ablation)]
 
 
 rule time_variants:
@@ -21,7 +21,7 @@ rule time_variants:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=6000,
+        mem_mb=memory(6000, GPUS),
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae", "train", "ablation"),
@@ -47,7 +47,7 @@ rule train_variant:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
         **sections("scales", "runtime", "vae", "train", "ablation"),
@@ -71,7 +71,7 @@ rule tabulate_variants:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     script:
         "../scripts/tabulate_variants.py"
 

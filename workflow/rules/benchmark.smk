@@ -27,7 +27,7 @@ rule benchmark_rows:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
         **sections("seed", "runtime", "vae", "benchmark"),
@@ -55,7 +55,7 @@ rule benchmark_set:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     params:
         **sections("seed", "runtime", "vae", "benchmark"),
         gallery=PARAMS.report.gallery,

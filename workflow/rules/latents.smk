@@ -22,7 +22,7 @@ rule encode_shard:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae", "latents"),
@@ -45,7 +45,7 @@ rule encode:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     params:
         **sections("seed", "scales", "runtime", "vae", "latents"),
     script:

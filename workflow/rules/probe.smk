@@ -19,7 +19,7 @@ rule probe_cut:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae"),
@@ -47,7 +47,7 @@ rule select_cut:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
     params:
         **sections("seed", "probe"),
     script:

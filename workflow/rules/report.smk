@@ -44,7 +44,7 @@ rule build_report:
         "../envs/fsr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         **sections("experiment", "seed", "scales", "report", "benchmark"),
         pictures=f"{BENCHMARK}/images",

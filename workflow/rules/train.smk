@@ -22,9 +22,9 @@ rule train_field:
         f"{LOGS}/train_field.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads * (1 if GPUS else PARAMS.train.processes)
+    threads: PARAMS.runtime.threads * PARAMS.train.processes
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000 * PARAMS.train.processes, GPUS * PARAMS.train.processes),
         gpu=GPUS * PARAMS.train.processes,
     params:
         **sections("seed", "scales", "runtime", "vae", "train"),
