@@ -12,7 +12,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from fsr.flow.path import FeaturePair
 from fsr.images import enlarge_features, list_images
 from fsr.latents import LatentBatch, Sources, encode_shard, join_shards, made_by, plan_files
 from fsr.mirror import mirror_root
+from fsr.plan import changed
 from fsr.precision import autocast, autocast_dtype
 from fsr.train import Trainer
 from fsr.train.data import Pass, Passes
@@ -42,8 +43,8 @@ ROOT = Path(__file__).parents[1]
 STUDIES = {"taef2": ("params.yaml", "experiments/taef2.yaml"), "embedded": ("params.yaml",)}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STEP_CROPS = 8
-CACHED_CROPS = 64
-PROTOTYPE_LOSSES = {"flow": 1.0, "endpoint": 0.5, "fft": 0.1}  # where they differ from the studies', for every way
+CACHED_CROPS = 32
+PROTOTYPE_LOSSES = {"flow": 1.0, "endpoint": 0.5, "fft": 0.1}  # of every way; the studies leave these terms out
 PROTOTYPE_FIELD = FieldSize(hidden=128, blocks=8, block="depthwise", patch=1, gate="scalar")
 
 
@@ -101,38 +102,39 @@ def ladder(params: Params) -> list[Way]:
     return ways
 
 
-class Encoding:
-    """In place of a Feed: reads, encodes and decodes the crops of each pass anew. `pair` is of the last pass."""
+class EncodedLoss(StepLoss):
+    """A loss on `pair`, the features that encoding has left, in place of its own."""
 
-    def __init__(self, study: Study, passes: Iterator[Pass], loss: StepLoss) -> None:
-        self.study, self.passes, self.loss, self.waited = study, passes, loss, 0.0
-        self.pair: FeaturePair | None = None
+    pair: FeaturePair
+
+    def features(self, batch: LatentBatch) -> FeaturePair:
+        return self.pair
+
+
+class Encoding:
+    """In place of a trainer's feed: reads, encodes and decodes the crops of each pass anew, for its loss too."""
+
+    def __init__(self, trainer: Trainer, study: Study) -> None:
+        self.study, self.autoencoder, self.waited = study, trainer.autoencoder, 0.0
+        self.passes = iter(Passes(trainer.params, len(trainer.cache), 0, 0, 1))
+        self.loss = EncodedLoss(trainer.params, study.cut, trainer.autoencoder, trainer.field, trainer.raw_field)
+        trainer.loss = self.loss
 
     @torch.no_grad()
     def next(self) -> tuple[Pass, LatentBatch]:
-        which, study = next(self.passes), self.study
-        crops = read_crops([study.crops[index] for index in which.crops], study.params.latents.crop_size)
-        x_H = crops.float() / 255
-        with autocast(study.params.runtime.device, autocast_dtype(study.params.runtime)):
+        which, params = next(self.passes), self.study.params
+        crops = read_crops([self.study.crops[index] for index in which.crops], params.latents.crop_size)
+        x_H = crops.to(self.autoencoder.device).float() / 255
+        with autocast(params.runtime.device, autocast_dtype(params.runtime)):
             z_H, f_H, x_H_rec = self._encoded(x_H)
             z_L, f_L, x_L_rec = self._encoded(self.loss.resampling.low_resolution(x_H, which.scale))
-            self.pair = FeaturePair(enlarge_features(f_L, f_H.shape[-2:]).float(), f_H.float())
+            self.loss.pair = FeaturePair(enlarge_features(f_L, f_H.shape[-2:]).float(), f_H.float())
         return which, LatentBatch(z_H, z_L, crops, x_H_rec, x_L_rec, which.scale)
 
     def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        autoencoder = self.loss.autoencoder
-        z = autoencoder.encode(images)
-        f = autoencoder.head(z, self.study.cut)
-        return z, f, autoencoder.tail(f, self.study.cut)
-
-
-class EncodedLoss(StepLoss):
-    """A loss on the features that encoding has left."""
-
-    encoding: Encoding
-
-    def features(self, batch: LatentBatch) -> FeaturePair:
-        return self.encoding.pair
+        z = self.autoencoder.encode(images)
+        f = self.autoencoder.head(z, self.study.cut)
+        return z, f, self.autoencoder.tail(f, self.study.cut)
 
 
 class TwoPasses(nn.Module):
@@ -159,7 +161,7 @@ class Timed:
         self.trainer = Trainer(params, study.cut, study.manifest, autoencoder, study.work)
         if not way.layouts:
             plain(self.trainer.raw_field)
-        self.feed = self.trainer.feed() if way.cached else encode_anew(self.trainer, study)
+        self.feed = self.trainer.feed() if way.cached else Encoding(self.trainer, study)
         if not way.one_pass:
             self.trainer.loss.field = TwoPasses(self.trainer.loss.field)
 
@@ -177,20 +179,11 @@ def plain(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.contiguous_format)
 
 
-def encode_anew(trainer: Trainer, study: Study) -> Encoding:
-    """What feeds a trainer that encodes every crop anew; its loss takes the features from there."""
-    loss = EncodedLoss(trainer.params, study.cut, trainer.autoencoder, trainer.field, trainer.raw_field)
-    passes = Passes(trainer.params, len(trainer.cache), 0, 0, 1)
-    loss.encoding = Encoding(study, iter(passes), loss)
-    trainer.loss = loss
-    return loss.encoding
-
-
 def params_of(params: Params, way: Way) -> Params:
-    """The parameters of a way's trainer."""
-    changes = {"field": way.field, "statistics": way.statistics, "checkpoint_tail": way.checkpoint_tail}
-    changes |= {"batch": way.batch, "accumulation": STEP_CROPS // way.batch, "workers": 0}
-    return params.model_copy(update={"train": params.train.model_copy(update=changes)})
+    """The parameters of a way's trainer; crops are read between the steps, so that either clock sees it."""
+    settings = {"field": way.field.model_dump(), "statistics": way.statistics, "checkpoint_tail": way.checkpoint_tail}
+    settings |= {"batch": way.batch, "accumulation": STEP_CROPS // way.batch, "workers": 0}
+    return changed(params, {f"train.{name}": value for name, value in settings.items()})
 
 
 def compare(study: Study, rounds: int, clock: Callable[[], float]) -> list[Timed]:
@@ -221,14 +214,12 @@ def ratio(base: Timed, item: Timed) -> str:
 
 def wait_share(study: Study, workers: int, steps: int) -> float:
     """Share of our steps' time that is spent waiting for crops, the start of the workers included."""
-    train = study.params.train.model_copy(update={"workers": workers, "steps": steps, "validate_every": steps + 1})
-    with TemporaryDirectory() as work:
-        params = study.params.model_copy(update={"train": train})
-        trainer = Trainer(params, study.cut, study.manifest, study.autoencoder, Path(work))
-        feed, started = trainer.feed(), time.perf_counter()
-        for trainer.step in range(steps):
-            trainer.optimise(feed)
-        return trainer.waited / (time.perf_counter() - started)
+    params = changed(study.params, {"train.workers": workers, "train.steps": steps})
+    trainer = Trainer(params, study.cut, study.manifest, study.autoencoder, study.work)
+    started, feed = time.perf_counter(), trainer.feed()
+    for trainer.step in range(steps):
+        trainer.optimise(feed)
+    return trainer.waited / (time.perf_counter() - started)
 
 
 def prepare(params: Params, cut: str, folder: Path) -> Study:
@@ -268,22 +259,11 @@ def machine(params: Params) -> str:
 
 
 def read_params(arguments: argparse.Namespace) -> Params:
-    """The study's parameters, at the size and precision asked for."""
-    params = merged_params([ROOT / name for name in STUDIES[arguments.vae]])
-    latents = {"crop_size": arguments.crop, "crops": CACHED_CROPS, "validation_crops": 1, "file_crops": CACHED_CROPS}
-    runtime = {"dtype": arguments.dtype, "threads": arguments.threads}
-    return params.model_copy(
-        update={
-            "latents": params.latents.model_copy(update=latents),
-            "runtime": params.runtime.model_copy(update=runtime),
-            "train": params.train.model_copy(
-                update={
-                    "statistics_crops": STEP_CROPS,
-                    "losses": params.train.losses.model_copy(update=PROTOTYPE_LOSSES),
-                }
-            ),
-        }
-    )
+    """The study's parameters with the prototype's objective, at the size and precision asked for."""
+    settings = {"latents.crop_size": arguments.crop, "runtime.dtype": arguments.dtype}
+    settings |= {"latents.crops": CACHED_CROPS, "latents.validation_crops": 1, "train.statistics_crops": STEP_CROPS}
+    settings |= {f"train.losses.{name}": weight for name, weight in PROTOTYPE_LOSSES.items()}
+    return changed(merged_params([ROOT / name for name in STUDIES[arguments.vae]]), settings)
 
 
 def read_arguments() -> argparse.Namespace:

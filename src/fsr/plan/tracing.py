@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from diffusers.models.upsampling import Upsample2D
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,7 +26,6 @@ class Tracer(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.live, self.peak, self.flops = 0, 0, 0
-        self._known: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(
         self, func: OpOverload, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -34,29 +33,24 @@ class Tracer(TorchDispatchMode):
         """Run an operation; count it, and the storages of its results that were not its inputs'."""
         kwargs = kwargs or {}
         results = func(*args, **kwargs)
-        given = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
-        for tensor in _tensors(results):
-            storage = tensor.untyped_storage()
-            if id(storage) not in given and id(storage) not in self._known:
-                self._add(storage)
+        given = _storages((args, kwargs))
+        for key, storage in _storages(results).items():
+            if key not in given:
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
         self.peak = max(self.peak, self.live)
         if func.overloadpacket in flop_registry:
             self.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=results)
         return results
 
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = id(storage), storage.nbytes()
-
-        def freed(_: weakref.ref) -> None:
-            del self._known[key]
-            self.live -= size
-
-        self._known[key] = weakref.ref(storage, freed)
-        self.live += size
+    def _free(self, size: int) -> None:
+        self.live -= size
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+def _storages(values: Any) -> dict[int, UntypedStorage]:
+    """The storages of the tensors in nested containers, by identity."""
+    storages = (leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+    return {id(storage): storage for storage in storages}
 
 
 def follow_cuda(module: nn.Module) -> None:
