@@ -65,7 +65,7 @@ def run(
     params = validated(Params, values, "test")
     field = build_field(params, "f3", autoencoder)
     if moved:
-        torch.nn.init.normal_(field.out_velocity.weight, std=0.05)
+        torch.nn.init.normal_(field.out_velocity.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     return measure(params, photos, autoencoder, field, folder, scale)
 
 

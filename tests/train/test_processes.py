@@ -87,7 +87,8 @@ def test_two_processes_have_the_loss_curve_of_one(manifest, autoencoder, tmp_pat
     assert len(log(two)) == 50
     for name in log(one)[-1].keys() - {"validation_margin"}:
         curves = [[float(row[name]) for row in log(folder) if row[name]] for folder in (one, two)]
-        assert curves[0] == pytest.approx(curves[1], rel=1e-4), name
+        # The norm of gradients is no loss: near a kink of the objective, rounding shows in it first.
+        assert curves[0] == pytest.approx(curves[1], rel=5e-3 if name == "grad_norm" else 1e-4), name
     assert apart(one, two) < 5e-4
     assert read_image(one / "grid.png").sub(read_image(two / "grid.png")).abs().max() <= 1 / 255
 
