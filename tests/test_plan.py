@@ -51,16 +51,16 @@ RESIDUAL = {"train.field": {"hidden": 64, "blocks": 4, "block": "residual", "pat
 RECOMPUTED = {"train.checkpoint_tail": True, "train.checkpoint_field": True}
 ONE_STEP = {"train.losses.flow": 0, "train.losses.endpoint": 0, "train.losses.fft": 0}
 CASES = {  # cut, autoencoder, crop, what is measured, settings
-    "f4 whole": ("f4", NARROW_FLUX, 128, "step", DEPTHWISE),
-    "f3 whole": ("f3", NARROW_FLUX, 160, "step", DEPTHWISE),
-    "f2 whole": ("f2", NARROW_FLUX, 192, "step", RESIDUAL),
-    "f4 recomputed": ("f4", NARROW_FLUX, 160, "step", RESIDUAL | RECOMPUTED),
-    "f3 recomputed": ("f3", NARROW_FLUX, 192, "step", DEPTHWISE | RECOMPUTED),
+    "f4 whole": ("f4", NARROW_FLUX, 96, "step", DEPTHWISE),
+    "f3 whole": ("f3", NARROW_FLUX, 128, "step", DEPTHWISE),
+    "f2 whole": ("f2", NARROW_FLUX, 160, "step", RESIDUAL),
+    "f4 recomputed": ("f4", NARROW_FLUX, 128, "step", RESIDUAL | RECOMPUTED),
+    "f3 recomputed": ("f3", NARROW_FLUX, 160, "step", DEPTHWISE | RECOMPUTED),
     "f2 recomputed": ("f2", NARROW_FLUX, 192, "step", RESIDUAL | RECOMPUTED),
-    "f4 window": ("f4", NARROW_FLUX, 256, "step", RESIDUAL | RECOMPUTED | {"train.feature_tile": 128}),
-    "f4 validation": ("f4", NARROW_FLUX, 256, "validation", RESIDUAL),
-    "TAEF2 f3": ("f3", NARROW_TAEF2, 192, "step", RESIDUAL),
-    "one step": ("f4", NARROW_TAEF2, 160, "step", RESIDUAL | ONE_STEP),
+    "f4 window": ("f4", NARROW_FLUX, 192, "step", RESIDUAL | RECOMPUTED | {"train.feature_tile": 128}),
+    "f4 validation": ("f4", NARROW_FLUX, 192, "validation", RESIDUAL),
+    "TAEF2 f3": ("f3", NARROW_TAEF2, 160, "step", RESIDUAL),
+    "one step": ("f4", NARROW_TAEF2, 128, "step", RESIDUAL | ONE_STEP),
 }
 
 

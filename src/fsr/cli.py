@@ -71,7 +71,7 @@ def plan(
     params: Annotated[list[Path], typer.Argument(help="params.yaml, then experiments merged over it.")],
     cut: Annotated[list[str] | None, typer.Option(help="A cut, once or more; every one of probe.cuts.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="A change: train.field.hidden=64.")] = None,
-    memory: Annotated[float | None, typer.Option(help="GiB there are; says what to change where it is more.")] = None,
+    memory: Annotated[float | None, typer.Option(min=0, help="GiB there are; says what to change for less.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON, memory in bytes.")] = False,
 ) -> None:
     """Predict memory and FLOPs of a training step at each cut, from the autoencoder's config.json; nothing is run."""

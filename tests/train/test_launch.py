@@ -4,6 +4,8 @@ import csv
 import os
 import sys
 import time
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from jobs import CONTEXT, alone, cache_of, job_of, leftovers, params_of
 import fsr.train.job
 from fsr.autoencoders import load_autoencoder
 from fsr.train import TrainJob, launch, train_field
+from fsr.train.__main__ import _end_with_stdin
 
 SMALL = {"crop_size": 48, "scales": (2,), "steps": 20, "validate_every": 20, "checkpoint_every": 2}
 
@@ -32,17 +35,13 @@ def launch_with_messages(path, messages):
     launch(TrainJob.read(path))
 
 
-def running(word) -> list[str]:
-    """Command lines of the processes that name `word`."""
-    found = []
+def running(word) -> dict[int, str]:
+    """Command lines, by process, of those that name `word`."""
+    commands = {}
     for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if str(word) in command:
-            found.append(command)
-    return found
+        with suppress(FileNotFoundError, ProcessLookupError):
+            commands[int(file.parent.name)] = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return {process: command for process, command in commands.items() if str(word) in command}
 
 
 def wait_until(condition, seconds):
@@ -59,7 +58,11 @@ def test_its_processes_end_with_their_parent_and_another_run_goes_on(manifest, e
     parent = CONTEXT.Process(target=alone, args=(launch_with_messages, tmp_path / "job.json", messages))
     parent.start()
     wait_until(lambda: list(tmp_path.rglob("checkpoint.safetensors")), 180)
-    assert len(running(job.files.work)) == 3, "a launcher and two processes"
+    processes = running(job.files.work)
+    assert len(processes) == 3, "a launcher and two processes"
+    assert all("--until-stdin-closes" in command for command in processes.values())
+    (lifeline,) = {str(Path(f"/proc/{process}/fd/0").readlink()) for process in processes}
+    assert lifeline.startswith("pipe:")
     parent.kill()
     wait_until(lambda: not running(job.files.work), 20)
     assert messages.read_text().count("| 0/20 [") == 1, "one process shows its progress"
@@ -70,6 +73,24 @@ def test_its_processes_end_with_their_parent_and_another_run_goes_on(manifest, e
     assert leftovers(tmp_path) == []
     for name in ("loss", "validation_psnr"):
         assert column(tmp_path, name) == pytest.approx(column(tmp_path / "one", name), rel=1e-4)
+
+
+def test_a_process_ends_when_its_standard_input_does():
+    ear, mouth = os.pipe()
+
+    def live():
+        os.dup2(ear, 0)
+        os.close(mouth)
+        _end_with_stdin()
+
+    process = get_context("fork").Process(target=live)
+    process.start()
+    os.write(mouth, b"still here")
+    process.join(0.3)
+    assert process.is_alive()
+    os.close(mouth)
+    process.join(10)
+    assert process.exitcode == 1
 
 
 def column(folder, name):

@@ -123,10 +123,10 @@ class Validator:
 
     def grid(self, field: VectorField) -> Tensor:
         """Held-out crops at the first scale, a row each: enlarged LR decode, feature bicubic, one-step, target."""
-        rows = list(range(min(GRID_ROWS, len(self.cache))))
-        batch = self.cache.batch(rows, self.params.scales[0]).to(self.autoencoder.device)
-        bicubic, x_hat = self.render(field, batch)
-        resampling = RESAMPLINGS[self.params.latents.protocol]
-        columns = (resampling.enlarge(batch.x_L_rec, batch.scale), bicubic, x_hat, batch.x_H_rec)
-        lines = [torch.cat([column[i] for column in columns], dim=2) for i in rows]
-        return torch.cat(lines, dim=1).clamp(0, 1).cpu()
+        resampling, lines = RESAMPLINGS[self.params.latents.protocol], []
+        for batch in self.cache.batches(1, self.params.scales[0], GRID_ROWS):
+            batch = batch.to(self.autoencoder.device)
+            bicubic, x_hat = self.render(field, batch)
+            columns = (resampling.enlarge(batch.x_L_rec, batch.scale), bicubic, x_hat, batch.x_H_rec)
+            lines.append(torch.cat([column[0] for column in columns], dim=2).cpu())
+        return torch.cat(lines, dim=1).clamp(0, 1)
