@@ -5,6 +5,8 @@ import sys
 
 import torch
 
+CPU_WORDS = ("can't allocate memory", "Cannot allocate memory", "could not create a primitive")
+
 
 def peak_memory_gib(device: torch.device | str) -> float:
     """Peak resident memory (CPU) or allocated device memory (CUDA) since the process began, in GiB."""
@@ -15,7 +17,7 @@ def peak_memory_gib(device: torch.device | str) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, CUDA's, or the RuntimeError of torch's CPU allocator."""
+    """Whether an error says that memory ran out: Python's, CUDA's, or one of torch's CPU allocator or oneDNN."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_WORDS)

@@ -18,6 +18,7 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.files import read_json
 from fsr.train import TrainJob, train_field
 
+SMALL = {"crop_size": 48, "scales": (2,)}
 SOURCES = str(Path(fsr.__file__).parent)
 MOMENTS = (
     "run.try_cut",
@@ -73,7 +74,7 @@ def train_and_die_in_a_write(path, which, part):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    return cache_of(params_of(scales=(2,)), tmp_path_factory.mktemp("cache"))
+    return cache_of(params_of(**SMALL), tmp_path_factory.mktemp("cache"))
 
 
 def written(params, manifest, folder, candidates) -> Path:
@@ -83,7 +84,7 @@ def written(params, manifest, folder, candidates) -> Path:
 
 
 def test_at_ten_random_moments(manifest, tmp_path):
-    params = params_of(scales=(2,), steps=8, checkpoint_every=2, validate_every=3)
+    params = params_of(**SMALL, steps=8, checkpoint_every=2, validate_every=3)
     whole, killed = (written(params, manifest, tmp_path / name, ["f3", "f4"]) for name in ("whole", "killed"))
     assert start(train, whole, tmp_path / "calls.json") == 0
     calls, source = read_json(tmp_path / "calls.json"), random.Random(0)
@@ -104,7 +105,7 @@ def left_alone(manifest, tmp_path_factory):
 
 
 def short():
-    return params_of(scales=(2,), steps=4, checkpoint_every=2, validate_every=4)
+    return params_of(**SMALL, steps=4, checkpoint_every=2, validate_every=4)
 
 
 @pytest.mark.parametrize("part", ["half", "whole"])

@@ -13,7 +13,7 @@ from tiny_models import tiny_model
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.files import read_json
 from fsr.flow.field import load_field
-from fsr.train import TrainJob, train_field
+from fsr.train import Trainer, TrainJob, train_field
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and reads memory as Linux does")
 
@@ -86,3 +86,15 @@ def test_where_none_fits_the_error_is_a_line_that_names_the_remedy(train_limited
     assert "fsr plan" in message
     assert "\n" not in message
     assert not (tmp_path / "cut.json").exists()
+
+
+def test_one_of_several_processes_that_has_none_left_ends_the_job_in_a_line(
+    manifest, autoencoder, tmp_path, monkeypatch
+):
+    def exhausted(trainer, until):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Trainer, "run", exhausted)
+    params = params_of(crop_size=128, scales=(2,), processes=2)
+    with pytest.raises(MemoryError, match="the trial of f4 ran out of memory; set train.cut to another, or fsr plan"):
+        train_field(job_of(params, manifest, tmp_path, ["f4", "f3"]), autoencoder)

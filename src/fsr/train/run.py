@@ -72,7 +72,7 @@ def try_cut(job: TrainJob, cut: str, autoencoder: FrozenAutoencoder) -> Trial:
     has gone since. A cut that ran out of memory is tried again.
 
     Raises:
-        RuntimeError: one of several processes ran out of memory; the others cannot go on without it.
+        MemoryError: one of several processes ran out of memory; the others cannot go on without it.
     """
     steps = min(job.params.train.trial_steps, job.params.train.steps)
     try:
@@ -90,8 +90,10 @@ def try_cut(job: TrainJob, cut: str, autoencoder: FrozenAutoencoder) -> Trial:
             write_json(note, asdict(trial))
         return trial
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or job.params.train.processes > 1:
+        if not is_out_of_memory(error):
             raise
+        if job.params.train.processes > 1:
+            raise MemoryError(f"the trial of {cut} ran out of memory; set train.cut to another, or {REMEDY}") from error
         return Trial(cut, "oom", steps, str(error).splitlines()[0] if str(error) else "out of memory")
     finally:
         trainer = None
