@@ -17,7 +17,7 @@ from diffusers.training_utils import EMAModel
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.autoencoders.families import FAMILIES
 from fsr.config import Params
-from fsr.flow.field import VectorField, build_field
+from fsr.flow.field import VectorField, build_field, training_layout
 from fsr.latents import LatentBatch
 from fsr.train.loss import TEACHER_STEPS, StepLoss
 from fsr.train.validation import Validator
@@ -50,7 +50,7 @@ def run(case: dict) -> None:
     """Models, optimiser, moving average, and what there is to measure."""
     params, cut = Params.model_validate(case["params"]), case["cut"]
     autoencoder = FrozenAutoencoder(model_of(case["config"]))
-    field = build_field(params, cut, autoencoder).to(memory_format=torch.channels_last)
+    field = build_field(params, cut, autoencoder).to(memory_format=training_layout("cpu"))
     field.checkpoint_blocks = params.train.checkpoint_field
     average = EMAModel(field.parameters())
     optimizer = torch.optim.AdamW(field.parameters())

@@ -207,6 +207,15 @@ def test_tables_in_texts_are_the_committed_results(root, text, block, path):
     assert shown.strip() == committed.strip(), "run: make readme"
 
 
+def test_a_target_stands_before_the_option_that_takes_several_files(root):
+    """Snakemake would take a target behind --configfile FILE for another file."""
+    texts = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "experiments").glob("*.yaml")]
+    commands = [line for file in texts for line in file.read_text().splitlines() if "--configfile experiments" in line]
+    assert len(commands) >= 5
+    for command in commands:
+        assert re.search(r"(all|ablation) --configfile experiments/\w+\.yaml(?! +[\w-]+ *$)", command), command
+
+
 def test_the_readmes_rulegraph_is_the_workflows(root):
     """Every rule of the study is in the drawing, under its name."""
     readme = (root / "README.md").read_text()

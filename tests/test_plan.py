@@ -347,11 +347,11 @@ def command(root) -> list[str]:
 
 
 def test_the_command_prints_a_line_for_each_cut_and_what_to_change(command):
-    result = CliRunner().invoke(app, [*command, "--cut", "f2", "--cut", "f4", "--memory", "0.05"])
+    result = CliRunner().invoke(app, [*command, "--cut", "f2", "--cut", "f4", "--memory", "0.045"])
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.stdout.splitlines() if line.startswith("│ f")]
     assert [line[1] for line in lines] == ["f2", "f4"]
-    assert float(lines[0][-2]) <= 0.05 < float(lines[1][-2])
+    assert float(lines[0][-2]) <= 0.045 < float(lines[1][-2])
     text = " ".join(result.stdout.split())
     assert "f4 needs" in text
     assert "set train.checkpoint_tail=true (" in text

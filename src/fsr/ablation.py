@@ -17,9 +17,11 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Params
 from fsr.files import read_json, write_json, write_text
 from fsr.flow.field import build_field
+from fsr.precision import autocast, autocast_dtype
 from fsr.probe import count_flops
 from fsr.progress import progress_bar
 from fsr.train import Trainer
+from fsr.upscalers import Fsr, Sample
 from fsr.variants import Variant, variants
 
 ROUNDS = 5
@@ -82,8 +84,7 @@ class _Timed:
         own = params_of(params, variant, params.ablation.seeds[0], ROUNDS + 1)
         self.trainer = Trainer(own, variant.cut, manifest, autoencoder, work)
         self.feed = self.trainer.feed()
-        batch = self.trainer.validator.cache.batch([0], params.scales[0]).to(autoencoder.device)
-        self.infer = lambda: self.trainer.validator.upscale(self.trainer.raw_field.eval(), batch)
+        self.batch = self.trainer.validator.cache.batch([0], params.scales[0]).to(autoencoder.device)
         self.step_seconds: list[float] = []
         self.render_seconds: list[float] = []
 
@@ -91,6 +92,14 @@ class _Timed:
         self.step_seconds.append(_seconds(lambda: self.trainer.optimise(self.feed)))
         self.trainer.step += 1
         self.render_seconds.append(_seconds(self.infer))
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        """From the latent of a held-out crop to its image."""
+        sample = Sample(self.trainer.autoencoder, self.batch.x_L_rec, self.batch.scale)
+        sample.z_L, runtime = self.batch.z_L, self.trainer.params.runtime
+        with autocast(runtime.device, autocast_dtype(runtime)):
+            Fsr(self.trainer.raw_field.eval())(sample)
 
     def cost(self, budget: float) -> Cost:
         step, render = (statistics.median(times[1:]) for times in (self.step_seconds, self.render_seconds))

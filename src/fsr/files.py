@@ -106,6 +106,7 @@ def explained(error: OSError, path: Path | str) -> OSError:
         errno.EROFS: "the file system is read-only; work in another folder",
         errno.ENOSPC: disk_full,
         errno.EDQUOT: disk_full,
+        errno.EFBIG: "the file would be larger than is allowed here (ulimit -f); raise the limit and run again",
         errno.ENOTDIR: "a file stands where a folder is needed; move it away",
         errno.EEXIST: "a file stands where a folder is needed; move it away",
     }

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder, weights_sha256
+from fsr.checkpoint import save_tensors
 from fsr.config import Params
 from fsr.crops import Crop, plan_splits, read_crops
 from fsr.datasets import manifest_files
-from fsr.files import read_json, sha256_of, sha256_of_file, write_atomically, write_json
+from fsr.files import read_json, sha256_of, sha256_of_file, write_json
 from fsr.images import RESAMPLINGS, Resampling
 from fsr.precision import DTYPES, autocast, autocast_dtype
 from fsr.progress import progress_bar
@@ -169,7 +169,7 @@ def _write_file(path: Path, key: str, pixels: Tensor, params: Params, autoencode
             for part in pixels.split(latents.batch)
         ]
     tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, {"key": key}))
+    save_tensors(path, tensors, {"key": key})
 
 
 @dataclass(frozen=True)

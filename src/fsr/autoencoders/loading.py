@@ -40,8 +40,8 @@ def load_autoencoder(vae: Vae, device: str, mirror: str | None = None) -> Frozen
 
 def _load_pretrained(vae: Vae) -> ModelMixin:
     """The model at `vae.path`, every weight of it as stored there; weights in pickle files are not loaded."""
-    path, place = _place(vae)
-    _check_class(vae, path, place)
+    path, place = place_of(vae)
+    check_class(vae, path, place)
     options = {"torch_dtype": DTYPES[vae.dtype], "output_loading_info": True}
     try:
         model, info = FAMILIES[vae.family].model.from_pretrained(path, **place, use_safetensors=True, **options)
@@ -56,7 +56,7 @@ def _load_pretrained(vae: Vae) -> ModelMixin:
     return model
 
 
-def _place(vae: Vae) -> tuple[Path | str, dict[str, str | None]]:
+def place_of(vae: Vae) -> tuple[Path | str, dict[str, str | None]]:
     """What diffusers takes: of a local folder the subfolder itself, since it would prefer files beside it."""
     if vae.path == "embedded":
         return EMBEDDED, {}
@@ -65,7 +65,13 @@ def _place(vae: Vae) -> tuple[Path | str, dict[str, str | None]]:
     return vae.path, {"subfolder": vae.subfolder, "revision": vae.revision}
 
 
-def _check_class(vae: Vae, path: Path | str, place: dict[str, str | None]) -> None:
+def check_class(vae: Vae, path: Path | str, place: dict[str, str | None]) -> None:
+    """Pass if the configuration at `path` is of the class `vae` names.
+
+    Raises:
+        FileNotFoundError: nothing there, or the hub is out of reach; says what to do.
+        ValueError: it is of another class.
+    """
     model_class = FAMILIES[vae.family].model
     try:
         found = model_class.load_config(path, **place).get("_class_name", "no class of diffusers")

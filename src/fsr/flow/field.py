@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fsr.autoencoders import FrozenAutoencoder, weights_sha256
 from fsr.config import Params
+from fsr.flow.solver import Velocity
 from fsr.flow.stats import FeatureStatistics
 
 GROUPS = 8
@@ -146,6 +147,14 @@ class VectorField(ModelMixin, ConfigMixin):
     def moved(self, features: Tensor, f_start: Tensor, f_end: Tensor) -> Tensor:
         """Features, float32, moved as normalised coordinates were; where these have not moved, exactly as they were."""
         return features.float() + (f_end - f_start) * self.feature_std.view(1, -1, 1, 1)
+
+    def velocity_from(self, f_B: Tensor, scale: int) -> Velocity:
+        """v_eff as a solver asks for it, of (f, t) with one t for the whole batch; float32."""
+
+        def velocity(f: Tensor, t: float) -> Tensor:
+            return self(f, torch.full((len(f),), t, device=f.device), f_B, scale).velocity.float()
+
+        return velocity
 
     def embed(self, t: Tensor, scale: int) -> Tensor:
         """What modulates the blocks, (B, 4 hidden): the embedding of the times t (B,), plus that of the scale.

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Params
-from fsr.flow.field import VectorField
+from fsr.flow.field import VectorField, training_layout
 from fsr.latents import LatentBatch
 from fsr.plan.structure import model_from_config
 from fsr.plan.tracing import Tracer, follow_cuda
@@ -109,7 +109,7 @@ def _field(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> VectorFi
     with torch.device("meta"):
         field = VectorField(channels, cut, params.scales, "", **params.train.field.model_dump())
     field.checkpoint_blocks = params.train.checkpoint_field
-    return field.to(memory_format=torch.channels_last)
+    return field.to(memory_format=training_layout(params.runtime.device))
 
 
 class _Simulation:

@@ -7,7 +7,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from fsr.autoencoders.families import FAMILIES
-from fsr.autoencoders.loading import _check_class, _place
+from fsr.autoencoders.loading import check_class, place_of
 from fsr.autoencoders.taef2 import DECODER_FILE, ENCODER_FILE, Taef2
 from fsr.config import Vae
 from fsr.precision import DTYPES
@@ -31,8 +31,8 @@ def _structure(vae: Vae) -> ModelMixin:
     if vae.family == "TAEF2" and _is_public(vae):
         return Taef2()
     model_class = FAMILIES[vae.family].model
-    path, place = _place(vae)
-    _check_class(vae, path, place)
+    path, place = place_of(vae)
+    check_class(vae, path, place)
     return model_class.from_config(model_class.load_config(path, **place))
 
 

@@ -35,7 +35,8 @@ class Log:
 
     def write_row(self, step: int, measured: Mapping[str, float]) -> dict[str, float]:
         """The next row, at `step`, with what was measured there beside the means; it begins anew."""
-        row = {"step": step, **{name: total / count for name, (total, count) in self.pending.items()}, **measured}
+        means = {name: total if name in LAST else total / count for name, (total, count) in self.pending.items()}
+        row = {"step": step, **means, **measured}
         self.rows.append(row)
         self.pending = {}
         return row

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Losses, Params
 from fsr.flow import objective
-from fsr.flow.field import VectorField
+from fsr.flow.field import VectorField, training_layout
 from fsr.flow.path import FeaturePair, PathSample, feature_pair, sample_path
 from fsr.flow.solver import euler
 from fsr.flow.stats import Average, FeatureStatistics, running_statistics
@@ -57,7 +57,7 @@ class StepLoss:
         self.autoencoder, self.field, self.raw_field = autoencoder, field, raw_field
         self.average = average or (lambda values: values)
         self.resampling = RESAMPLINGS[params.latents.protocol]
-        self.dtype = autocast_dtype(params.runtime)
+        self.dtype, self.layout = autocast_dtype(params.runtime), training_layout(params.runtime.device)
         self.side = self.train.feature_tile or params.latents.crop_size
         self.shape = autoencoder.feature_shape(cut, self.side, self.side)
         # Pixels between places of windows: whole patches of the field, and whole features of the low resolution.
@@ -79,7 +79,8 @@ class StepLoss:
         """f_B and f_H of whole crops, float32, not normalised."""
         with torch.no_grad(), self._autocast():
             pair = feature_pair(self.autoencoder, batch.z_H, batch.z_L, self.cut)
-        return FeaturePair(pair.f_B.float(), pair.f_H.float())
+        f_B, f_H = (f.float().contiguous(memory_format=self.layout) for f in (pair.f_B, pair.f_H))
+        return FeaturePair(f_B, f_H)
 
     def terms(
         self, batch: LatentBatch, draws: Draws, step: int, teacher: VectorField | None = None, first: bool = False
@@ -128,8 +129,7 @@ class StepLoss:
             if sample is None:
                 output = self.field(f_B, zero, f_B, scale)
             else:
-                f, t = torch.cat([sample.f_t, f_B]), torch.cat([sample.t, zero])
-                output = self.field(f, t, torch.cat([f_B, f_B]), scale)
+                output = self.field(torch.cat([sample.f_t, f_B]), torch.cat([sample.t, zero]), f_B, scale)
         v, gate = output.velocity.float(), None if output.gate is None else output.gate.float()
         return (None, v, gate) if sample is None else (*v.chunk(2), gate)
 
@@ -147,12 +147,8 @@ class StepLoss:
     @torch.no_grad()
     def _end(self, teacher: VectorField, f_B: Tensor, scale: int) -> Tensor:
         """Where several Euler steps of the teacher from f_B end."""
-
-        def velocity(f: Tensor, t: float) -> Tensor:
-            return teacher(f, torch.full((len(f),), t, device=f.device), f_B, scale).velocity.float()
-
         with self._autocast():
-            return euler(velocity, f_B, TEACHER_STEPS)
+            return euler(teacher.velocity_from(f_B, scale), f_B, TEACHER_STEPS)
 
     def _images(self, features: Tensor, batch: LatentBatch, draws: Draws) -> objective.Images:
         """What the pixel terms compare; of a window, without the border where the tail's padding speaks."""

@@ -17,7 +17,7 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.checkpoint import claimed, load_checkpoint, save_checkpoint
 from fsr.config import Params
 from fsr.files import sha256_of_file
-from fsr.flow.field import VectorField, build_field
+from fsr.flow.field import VectorField, build_field, training_layout
 from fsr.flow.stats import FeatureStatistics, cache_statistics
 from fsr.latents import LatentBatch, LatentCache
 from fsr.precision import autocast_dtype
@@ -52,7 +52,9 @@ class Trainer:
         self.cache, held_out = LatentCache(manifest), LatentCache(manifest, "validation")
         self.key = run_key(params, cut, sha256_of_file(manifest), autocast_dtype(params.runtime))
         self.folder = work / self.key[:16]
-        self.raw_field = build_field(params, cut, autoencoder).to(self.device, memory_format=torch.channels_last)
+        self.raw_field = build_field(params, cut, autoencoder).to(
+            self.device, memory_format=training_layout(self.device)
+        )
         self.raw_field.checkpoint_blocks = self.train.checkpoint_field
         self.ema = EMAModel(self.raw_field.parameters(), decay=self.train.ema_decay)
         self.teacher = build_field(params, cut, autoencoder).to(self.device).eval() if self.distils else None

@@ -79,7 +79,7 @@ class Validator:
         scales = self.params.scales
         sums = torch.zeros(len(scales), 4, dtype=torch.float64, device=self.autoencoder.device)
         for row, scale in zip(sums, scales, strict=True):
-            for index, batch in enumerate(self.cache.batches(self.params.train.batch, scale)):
+            for index, batch in enumerate(self.cache.batches(self.params.train.batch // processes, scale)):
                 if index % processes == rank:
                     row += self._measure(field, batch.to(self.autoencoder.device))
         sums = self.accelerator.reduce(sums, "sum")
@@ -104,22 +104,9 @@ class Validator:
         with autocast(self.params.runtime.device, self.dtype):
             features = enlarged_feature(self.autoencoder, batch.z_L, self.cut, size).float()
             f_B = field.normalise(features)
-
-            def velocity(f: Tensor, t: float) -> Tensor:
-                return field(f, torch.full((len(f),), t, device=f.device), f_B, batch.scale).velocity.float()
-
+            velocity = field.velocity_from(f_B, batch.scale)
             moved = [field.moved(features, f_B, euler(velocity, f_B, count)) for count in steps]
             return [self.autoencoder.tail(f, self.cut).clamp(0, 1) for f in (features, *moved)]
-
-    @torch.no_grad()
-    def upscale(self, field: VectorField, batch: LatentBatch) -> Tensor:
-        """One-step images of a batch, in [0, 1]: what using the field costs."""
-        size = self.autoencoder.feature_shape(self.cut, *batch.x_H_rec.shape[-2:])[1:]
-        with autocast(self.params.runtime.device, self.dtype):
-            features = enlarged_feature(self.autoencoder, batch.z_L, self.cut, size).float()
-            f_B = field.normalise(features)
-            velocity = field(f_B, torch.zeros(len(f_B), device=f_B.device), f_B, batch.scale).velocity.float()
-            return self.autoencoder.tail(field.moved(features, f_B, f_B + velocity), self.cut).clamp(0, 1)
 
     def grid(self, field: VectorField) -> Tensor:
         """Held-out crops at the first scale, a row each: enlarged LR decode, feature bicubic, one-step, target."""

@@ -42,14 +42,11 @@ class Fsr:
         features = sample.f_B(cut)
         f_B = self.field.normalise(features)
 
-        def velocity(f: Tensor, t: float) -> Tensor:
-            return self.field(f, torch.full((len(f),), t, device=f.device), f_B, sample.scale).velocity.float()
-
         start = f_B
         if self.eta:
             mask = self.mask(f_B, sample.scale)
             start = stochastic_start(f_B, mask, self.eta, generator(self.seed, self.name))
-        f_hat = self.field.moved(features, f_B, self.solver(velocity, start))
+        f_hat = self.field.moved(features, f_B, self.solver(self.field.velocity_from(f_B, sample.scale), start))
         return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat)
 
     def mask(self, f_B: Tensor, scale: int) -> Tensor:
