@@ -35,7 +35,7 @@ from fsr.latents import LatentBatch, Sources, encode_shard, join_shards, made_by
 from fsr.mirror import mirror_root
 from fsr.plan import changed
 from fsr.precision import autocast, autocast_dtype
-from fsr.train import Trainer
+from fsr.train import Trainer, field_trainer
 from fsr.train.data import Pass, Passes
 from fsr.train.loss import StepLoss
 
@@ -117,7 +117,7 @@ class Encoding:
     def __init__(self, trainer: Trainer, study: Study) -> None:
         self.study, self.autoencoder, self.waited = study, trainer.autoencoder, 0.0
         self.passes = iter(Passes(trainer.params, len(trainer.cache), 0, 0, 1))
-        self.loss = EncodedLoss(trainer.params, study.cut, trainer.autoencoder, trainer.field, trainer.raw_field)
+        self.loss = EncodedLoss(trainer.params, study.cut, trainer.recipe.autoencoder, trainer.trained, trainer.model)
         trainer.loss = self.loss
 
     @torch.no_grad()
@@ -158,9 +158,9 @@ class Timed:
         self.way, self.clock, self.seconds = way, clock, []
         autoencoder = study.autoencoder if way.layouts else plain(deepcopy(study.autoencoder))
         params = params_of(study.params, way)
-        self.trainer = Trainer(params, study.cut, study.manifest, autoencoder, study.work)
+        self.trainer = field_trainer(params, study.cut, study.manifest, autoencoder, study.work)
         if not way.layouts:
-            plain(self.trainer.raw_field)
+            plain(self.trainer.model)
         self.feed = self.trainer.feed() if way.cached else Encoding(self.trainer, study)
         if not way.one_pass:
             self.trainer.loss.field = TwoPasses(self.trainer.loss.field)
@@ -215,7 +215,7 @@ def ratio(base: Timed, item: Timed) -> str:
 def wait_share(study: Study, workers: int, steps: int) -> float:
     """Share of our steps' time that is spent waiting for crops, the start of the workers included."""
     params = changed(study.params, {"train.workers": workers, "train.steps": steps})
-    trainer = Trainer(params, study.cut, study.manifest, study.autoencoder, study.work)
+    trainer = field_trainer(params, study.cut, study.manifest, study.autoencoder, study.work)
     started, feed = time.perf_counter(), trainer.feed()
     for trainer.step in range(steps):
         trainer.optimise(feed)

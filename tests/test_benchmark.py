@@ -240,7 +240,7 @@ def test_every_row_of_the_field_tells_it_the_scale(values, photos, autoencoder):
 
 
 def test_a_field_for_another_scale_is_refused(values, photos, autoencoder, tmp_path):
-    with pytest.raises(ValueError, match="trained for scale 2, not 4; ask for one it knows"):
+    with pytest.raises(ValueError, match=r"scale 4 is not one this field was trained for; choose one of \[2\]"):
         run(values, photos, autoencoder, tmp_path, scale=4)
 
 

@@ -20,7 +20,7 @@ from fsr.flow.field import build_field
 from fsr.precision import autocast, autocast_dtype
 from fsr.probe import count_flops
 from fsr.progress import progress_bar
-from fsr.train import Trainer
+from fsr.train import field_trainer
 from fsr.upscalers import Fsr, Sample
 from fsr.variants import Variant, variants
 
@@ -82,9 +82,9 @@ class _Timed:
     ) -> None:
         self.name = variant.name
         own = params_of(params, variant, params.ablation.seeds[0], ROUNDS + 1)
-        self.trainer = Trainer(own, variant.cut, manifest, autoencoder, work)
+        self.trainer = field_trainer(own, variant.cut, manifest, autoencoder, work)
         self.feed = self.trainer.feed()
-        self.batch = self.trainer.validator.cache.batch([0], params.scales[0]).to(autoencoder.device)
+        self.batch = self.trainer.recipe.validator.cache.batch([0], params.scales[0]).to(autoencoder.device)
         self.step_seconds: list[float] = []
         self.render_seconds: list[float] = []
 
@@ -96,14 +96,14 @@ class _Timed:
     @torch.no_grad()
     def infer(self) -> None:
         """From the latent of a held-out crop to its image."""
-        sample = Sample(self.trainer.autoencoder, self.batch.x_L_rec, self.batch.scale)
+        sample = Sample(self.trainer.recipe.autoencoder, self.batch.x_L_rec, self.batch.scale)
         sample.z_L, runtime = self.batch.z_L, self.trainer.params.runtime
         with autocast(runtime.device, autocast_dtype(runtime)):
-            Fsr(self.trainer.raw_field.eval())(sample)
+            Fsr(self.trainer.model.eval())(sample)
 
     def cost(self, budget: float) -> Cost:
         step, render = (statistics.median(times[1:]) for times in (self.step_seconds, self.render_seconds))
-        parameters = sum(parameter.numel() for parameter in self.trainer.raw_field.parameters())
+        parameters = sum(parameter.numel() for parameter in self.trainer.model.parameters())
         return Cost(self.name, step, max(1, round(budget / step)), render, count_flops(self.infer) / 1e9, parameters)
 
 
@@ -138,10 +138,10 @@ def train_variant(
     if variant is None or cost is None:
         known = ", ".join(variant.name for variant in variants(params.ablation))
         raise ValueError(f"{name!r} is no variant of ablation; choose one of {known}")
-    trainer = Trainer(params_of(params, variant, seed, cost.steps), variant.cut, manifest, autoencoder, work)
+    trainer = field_trainer(params_of(params, variant, seed, cost.steps), variant.cut, manifest, autoencoder, work)
     trainer.run(cost.steps)
     measured = {key: trainer.log.rows[-1][key] for key in ("validation_psnr", "validation_rgb_l1", "validation_margin")}
-    start = trainer.validator.measure(build_field(params, variant.cut, autoencoder).to(trainer.device)).psnr
+    start = trainer.recipe.validator.measure(build_field(params, variant.cut, autoencoder).to(trainer.device)).psnr
     write_json(output, asdict(variant) | {"seed": seed, "feature_bicubic_psnr": start} | measured | asdict(cost))
 
 

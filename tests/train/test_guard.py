@@ -8,7 +8,7 @@ from jobs import cache_of, job_of, params_of
 from safetensors import safe_open
 
 from fsr.latents import LatentCache
-from fsr.train import Trainer, train_field
+from fsr.train import field_trainer, train_field
 from fsr.train.data import crop_of
 from fsr.train.loss import StepLoss
 
@@ -20,7 +20,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture
 def trainer(manifest, autoencoder, tmp_path):
-    return lambda params: Trainer(params, "f3", manifest, autoencoder, tmp_path / "work")
+    return lambda params: field_trainer(params, "f3", manifest, autoencoder, tmp_path / "work")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def state(trainer) -> list[torch.Tensor]:
     """Everything a step may change."""
     optimizer = trainer.optimizer.optimizer.state_dict()["state"].values()
     moments = [value for values in optimizer for value in values.values()]
-    tensors = [*trainer.raw_field.state_dict().values(), *trainer.ema.shadow_params, *moments]
+    tensors = [*trainer.model.state_dict().values(), *trainer.ema.shadow_params, *moments]
     return [tensor.clone() for tensor in tensors]
 
 
@@ -79,13 +79,13 @@ def test_the_first_step_that_is_finite_initialises_running_statistics(trainer, p
     run = trainer(params_of(statistics="running"))
     feed = run.feed()
     run.optimise(feed)
-    assert run.raw_field.feature_std.eq(1).all(), "as the field was made"
+    assert run.model.feature_std.eq(1).all(), "as the field was made"
     run.step = 1
     batch = run._whole_step().__next__()[1]
     run.optimise(feed)
-    pair = run.loss.features(batch)
+    pair = run.recipe.loss.features(batch)
     expected = torch.cat([pair.f_B, pair.f_H]).mean(dim=(0, 2, 3))
-    assert torch.allclose(run.raw_field.feature_mean, expected, atol=1e-5)
+    assert torch.allclose(run.model.feature_mean, expected, atol=1e-5)
 
 
 def test_too_many_in_a_row_end_the_run_and_leave_their_crops(manifest, autoencoder, tmp_path, poison):

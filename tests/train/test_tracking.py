@@ -8,7 +8,7 @@ import pytest
 import wandb
 from jobs import cache_of, job_of, params_of, results, start, train_and_list_modules
 
-from fsr.train import Trainer, train_field
+from fsr.train import Trainer, field_trainer, train_field
 
 SHORT = {"scales": (2,), "steps": 2, "validate_every": 1, "checkpoint_every": 1}
 KEY = "0123456789abcdef" * 2 + "01234567"
@@ -74,9 +74,9 @@ def test_disabled_it_is_not_even_imported(manifest, tmp_path):
 def test_offline_each_start_of_a_run_has_a_file_under_the_same_id_and_no_key(
     manifest, autoencoder, tmp_path, home, capfd
 ):
-    trainer = [Trainer(params_of(**SHORT, tracking="offline"), "f3", manifest, autoencoder, tmp_path / "work")]
+    trainer = [field_trainer(params_of(**SHORT, tracking="offline"), "f3", manifest, autoencoder, tmp_path / "work")]
     trainer[0].run(1)
-    trainer += [Trainer(params_of(**SHORT, tracking="offline"), "f3", manifest, autoencoder, tmp_path / "work")]
+    trainer += [field_trainer(params_of(**SHORT, tracking="offline"), "f3", manifest, autoencoder, tmp_path / "work")]
     assert trainer[1].step == 1
     trainer[1].run(2)
     files = sorted(tmp_path.rglob("*.wandb"))
@@ -99,7 +99,7 @@ def test_online_a_run_is_resumed_by_an_id_of_its_own(manifest, autoencoder, tmp_
     asked = fake(run)
     params = params_of(**SHORT, tracking="online")
     train_field(job_of(params, manifest, tmp_path), autoencoder)
-    key = Trainer(params, "f3", manifest, autoencoder, tmp_path / "work").key
+    key = field_trainer(params, "f3", manifest, autoencoder, tmp_path / "work").key
     (settings,) = asked
     assert (settings["mode"], settings["resume"], settings["project"]) == ("online", "allow", "fsr")
     assert (settings["id"], settings["name"]) == (key[:16], "tiny-f3")

@@ -10,7 +10,7 @@ from fsr.files import read_json
 from fsr.flow.field import load_field
 from fsr.images import read_image
 from fsr.latents import LatentCache
-from fsr.train import Trainer, learning_rate_factor, run_key, train_field
+from fsr.train import field_trainer, learning_rate_factor, run_key, train_field
 
 ONE_STEP = {name: float(name == "one_step") for name in params_of().train.losses.model_dump()}
 
@@ -22,7 +22,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture
 def trainer(manifest, autoencoder, tmp_path):
-    return lambda cut="f3", **changes: Trainer(params_of(**changes), cut, manifest, autoencoder, tmp_path)
+    return lambda cut="f3", **changes: field_trainer(params_of(**changes), cut, manifest, autoencoder, tmp_path)
 
 
 def test_a_job_leaves_a_field_a_log_a_grid_and_what_it_cost(manifest, autoencoder, tmp_path):
@@ -59,10 +59,10 @@ def test_learning_lowers_the_loss(trainer, monkeypatch):
 
 def test_statistics_of_the_cache_are_those_of_its_features_at_every_scale(trainer, manifest):
     run = trainer("f2", statistics_crops=12)
-    pairs = [run.loss.features(LatentCache(manifest).batch(list(range(12)), scale)) for scale in (2, 4)]
+    pairs = [run.recipe.loss.features(LatentCache(manifest).batch(list(range(12)), scale)) for scale in (2, 4)]
     values = torch.cat([features for pair in pairs for features in (pair.f_B, pair.f_H)])
-    assert torch.allclose(run.raw_field.feature_mean, values.mean(dim=(0, 2, 3)), atol=1e-5)
-    assert torch.allclose(run.raw_field.feature_std, values.std(dim=(0, 2, 3), correction=0), rtol=1e-4)
+    assert torch.allclose(run.model.feature_mean, values.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert torch.allclose(run.model.feature_std, values.std(dim=(0, 2, 3), correction=0), rtol=1e-4)
 
 
 def test_a_cut_without_its_budget_of_hours_stays_at_feature_bicubic(manifest, autoencoder, tmp_path):
@@ -81,11 +81,11 @@ def test_recomputing_activations_changes_no_weight(manifest, autoencoder, tmp_pa
 
 
 def test_a_teacher_there_is_only_with_a_weight_and_above_the_margin(trainer):
-    assert trainer().teacher is None
+    assert trainer().recipe.teacher is None
     run = trainer(consistency={"weight": 1.0, "margin": 100.0})
     run.validate()
-    assert not run.teaching
-    assert run._teacher() is None
+    assert not run.recipe.teaching
+    assert run.recipe._teacher() is None
 
 
 def test_a_run_is_known_by_what_changes_its_weights():

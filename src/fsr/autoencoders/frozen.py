@@ -70,12 +70,12 @@ class FrozenAutoencoder(nn.Module):
             )
         normalised = self.normalise(images).to(self.model.dtype)
         latents = run_in_tiles(lambda x: self._family.encode(self.model, x), normalised, self.tile, 1, self.factor)
-        return (latents - self._shift) * self._scale
+        return self.scaled(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images in [0, 1] (not clamped) of scaled latents: head and tail at once."""
         tile = None if self.tile is None else self.tile // self.factor
-        return self._images(run_in_tiles(self.decoder.run, self._unscaled(latents), tile, self.factor, 1))
+        return self._images(run_in_tiles(self.decoder.run, self.raw(latents), tile, self.factor, 1))
 
     def encode_all(self, images: Sequence[Tensor], batch: int) -> list[Tensor]:
         """`encode` of images (1, 3, H, W) of whatever sizes, in their order; up to `batch` of one size at once."""
@@ -91,7 +91,7 @@ class FrozenAutoencoder(nn.Module):
         Raises:
             ValueError: no such cut.
         """
-        return self.decoder.run(self._unscaled(latents), stop=self.decoder.position(cut))
+        return self.decoder.run(self.raw(latents), stop=self.decoder.position(cut))
 
     def tail(self, features: Tensor, cut: str) -> Tensor:
         """Images in [0, 1] (not clamped) of features at `cut`.
@@ -110,8 +110,13 @@ class FrozenAutoencoder(nn.Module):
         place = self.decoder.cut(cut)
         return place.channels, height // place.stride, width // place.stride
 
-    def _unscaled(self, latents: Tensor) -> Tensor:
+    def raw(self, latents: Tensor) -> Tensor:
+        """Latents as the model itself has them, of scaled ones."""
         return latents.to(self.model.dtype) / self._scale + self._shift
+
+    def scaled(self, raw: Tensor) -> Tensor:
+        """Scaled latents, as they are everywhere outside, of the model's own."""
+        return (raw - self._shift) * self._scale
 
     def _no_wider(self, features: Tensor) -> Tensor:
         """Float32 features in the dtype of the weights; narrower ones are autocast's."""

@@ -5,9 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fsr.config.benchmark import Benchmark, Distribution, Perceptual, RuntimeSizes
 from fsr.config.data import Data, Generate, Latents, Vae
-from fsr.config.kinds import Count, Dtype, Positive, ProtocolName, unique
+from fsr.config.kinds import Count, Dtype, Positive, unique
 from fsr.config.method import Ablation, Consistency, FieldSize, Losses, Probe, ScoreWeights, Train
+from fsr.config.rivals import Lsrna, Lua, Pixel, Rivals
+from fsr.config.rows import FIXED, rival_rows
 from fsr.sections import Section
 
 __all__ = [
@@ -15,15 +18,22 @@ __all__ = [
     "Benchmark",
     "Consistency",
     "Data",
+    "Distribution",
     "Dtype",
     "FieldSize",
     "Generate",
     "Latents",
     "Losses",
+    "Lsrna",
+    "Lua",
     "Params",
+    "Perceptual",
+    "Pixel",
     "Probe",
     "Report",
+    "Rivals",
     "Runtime",
+    "RuntimeSizes",
     "ScoreWeights",
     "Tracking",
     "Train",
@@ -49,27 +59,6 @@ class Tracking(Section):
 
     mode: Literal["disabled", "offline", "online"]
     project: str
-
-
-class Benchmark(Section):
-    protocols: Annotated[list[ProtocolName], Field(min_length=1)] = Field(
-        description="how numbers are made (docs/protocol.md); the report's figures show the first"
-    )
-    upscalers: Annotated[list[str], Field(min_length=1)]
-    dtype: Dtype = Field(description="float32 for numbers to publish")
-    batch: Positive = Field(description="images of one size that are encoded and decoded at once")
-    shards: Positive = Field(
-        description="independent jobs a set's rows are measured in; any number gives the same table"
-    )
-    lpips: Literal["off", "auto", "alex", "vgg"] = Field(
-        description="auto: if its backbone is at hand; a name: an error if it is not"
-    )
-    bootstrap: Positive
-
-    @field_validator("protocols", "upscalers")
-    @classmethod
-    def _each_once(cls, names: list[str]) -> list[str]:
-        return unique(names)
 
 
 class Report(Section):
@@ -99,6 +88,7 @@ class Params(Section):
     train: Train
     tracking: Tracking
     ablation: Ablation
+    rivals: Rivals
     benchmark: Benchmark
     report: Report
 
@@ -121,6 +111,13 @@ class Params(Section):
             raise ValueError(f"train.feature_tile must be at most latents.crop_size {size}, not {tile}; null for whole")
         if self.train.cut != "best" and self.train.cut not in self.probe.cuts:
             raise ValueError(f"train.cut {self.train.cut} is not among probe.cuts; add it there")
+        known = (*FIXED, *rival_rows(self.rivals))
+        unknown = [name for name in self.benchmark.upscalers if name not in known]
+        if unknown:
+            raise ValueError(f"benchmark.upscalers names {', '.join(unknown)}; choose among {', '.join(known)}")
+        stray = [name for name in self.benchmark.base_only if name not in self.data.held_back]
+        if stray:
+            raise ValueError(f"benchmark.base_only names {', '.join(stray)}; add it to data.test or data.reference")
         needed = [name for name in REPORTED_ROWS if name not in self.benchmark.upscalers]
         needed += [name for name in ("fsr", "feature_bicubic") if name not in self.report.gallery]
         if needed:

@@ -20,13 +20,19 @@ PIPE_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
-class TrainFiles:
-    """Where a run leaves its results, and `work`, where it keeps the checkpoint it resumes from."""
+class RunFiles:
+    """Where a run leaves its results: the model's folder, and files."""
 
     model: Path
     log: Path
     grid: Path
     runtime: Path
+
+
+@dataclass(frozen=True)
+class TrainFiles(RunFiles):
+    """Those of a field, with its cut, and `work`, where it keeps the checkpoint it resumes from."""
+
     cut: Path
     work: Path
 

@@ -11,7 +11,8 @@ from fsr.checkpoint import remove_leftovers, save_tensors
 from fsr.files import read_json, write_csv, write_json, write_text
 from fsr.images import write_image
 from fsr.memory import is_out_of_memory, peak_memory_gib
-from fsr.train.job import TrainFiles, TrainJob
+from fsr.train.field import field_trainer
+from fsr.train.job import RunFiles, TrainJob
 from fsr.train.tracking import check_tracking
 from fsr.train.trainer import Trainer
 from fsr.train.validation import averaged
@@ -51,7 +52,7 @@ def train_field(job: TrainJob, autoencoder: FrozenAutoencoder) -> None:
         cut = best_of(trials)
     else:
         cut = candidates[0]
-    trainer = Trainer(job.params, cut, job.manifest, autoencoder, job.files.work)
+    trainer = field_trainer(job.params, cut, job.manifest, autoencoder, job.files.work)
     try:
         trainer.run(train.steps)
     except (MemoryError, RuntimeError) as error:
@@ -59,6 +60,7 @@ def train_field(job: TrainJob, autoencoder: FrozenAutoencoder) -> None:
             raise
         raise MemoryError(f"training at {cut} ran out of memory; {REMEDY}") from error
     if trainer.accelerator.is_main_process:
+        remove_leftovers(job.files.cut.parent, job.files.cut.stem)
         decided = {"cut": cut, "decided_by": "trial" if trials else job.decided_by}
         write_json(job.files.cut, decided | {"trials": [asdict(trial) for trial in trials]})
         export(trainer, job.files)
@@ -76,15 +78,15 @@ def try_cut(job: TrainJob, cut: str, autoencoder: FrozenAutoencoder) -> Trial:
     """
     steps = min(job.params.train.trial_steps, job.params.train.steps)
     try:
-        trainer = Trainer(job.params, cut, job.manifest, autoencoder, job.files.work)
+        trainer = field_trainer(job.params, cut, job.manifest, autoencoder, job.files.work)
         note = trainer.folder / f"trial-{steps}.json"
         if note.is_file():
             return Trial(**read_json(note))
         if trainer.step > steps:  # an earlier job went further; what it was at the trial's end is made again
-            trainer = Trainer(job.params, cut, job.manifest, autoencoder, job.files.work / "trials")
+            trainer = field_trainer(job.params, cut, job.manifest, autoencoder, job.files.work / "trials")
         trainer.run(steps)
-        with averaged(trainer.raw_field, trainer.ema) as field:
-            found = trainer.validator.measure(field)
+        with averaged(trainer.model, trainer.ema) as field:
+            found = trainer.recipe.validator.measure(field)
         trial = Trial(cut, "ok", trainer.step, validation_rgb_l1=found.rgb_l1)
         if trainer.accelerator.is_main_process:
             write_json(note, asdict(trial))
@@ -115,14 +117,14 @@ def best_of(trials: list[Trial]) -> str:
     return min(usable, key=lambda trial: trial.validation_rgb_l1).cut
 
 
-def export(trainer: Trainer, files: TrainFiles) -> None:
-    """Write the averaged field as diffusers' `from_pretrained` reads it, the log, the grid and what the run cost."""
+def export(trainer: Trainer, files: RunFiles) -> None:
+    """Write the averaged model as diffusers' `from_pretrained` reads it, the log, the grid and what the run cost."""
     config, weights = files.model / CONFIG_NAME, files.model / SAFETENSORS_WEIGHTS_NAME
-    for path in (config, weights, files.log, files.grid, files.runtime, files.cut):
+    for path in (config, weights, files.log, files.grid, files.runtime):
         remove_leftovers(path.parent, path.stem)
     write_csv(files.log, trainer.log.rows)
-    with averaged(trainer.raw_field, trainer.ema) as field:
-        write_image(files.grid, trainer.validator.grid(field))
-        write_text(config, field.to_json_string())
-        save_tensors(weights, field.state_dict(), {"format": "pt"})
+    with averaged(trainer.model, trainer.ema) as model:
+        write_image(files.grid, trainer.recipe.grid(model))
+        write_text(config, model.to_json_string())
+        save_tensors(weights, model.state_dict(), {"format": "pt"})
     write_json(files.runtime, trainer.cost() | {"peak_memory_gib": peak_memory_gib(trainer.device)})

@@ -63,14 +63,14 @@ def check_tracking(tracking: Tracking) -> None:
 
 
 @contextmanager
-def open_tracker(params: Params, cut: str, key: str, folder: Path, is_main: bool) -> Iterator[Tracker]:
-    """A tracker for the run `key` at `cut`, whose files go below `folder`/wandb; a resumed run keeps its id.
+def open_tracker(params: Params, name: str, key: str, folder: Path, is_main: bool) -> Iterator[Tracker]:
+    """A tracker for the run `key` called `name`, whose files go below `folder`/wandb; a resumed run keeps its id.
 
     Raises:
         ValueError: online, and no key in the environment or one that wandb refuses.
     """
     check_tracking(params.tracking)
-    tracker = _start(params, cut, key, folder) if is_main and params.tracking.mode != "disabled" else Tracker()
+    tracker = _start(params, name, key, folder) if is_main and params.tracking.mode != "disabled" else Tracker()
     failed = True
     try:
         yield tracker
@@ -79,7 +79,7 @@ def open_tracker(params: Params, cut: str, key: str, folder: Path, is_main: bool
         tracker.close(failed)
 
 
-def _start(params: Params, cut: str, key: str, folder: Path) -> Tracker:
+def _start(params: Params, name: str, key: str, folder: Path) -> Tracker:
     """A run of wandb's; a tracker that drops everything where wandb has none to give."""
     wandb = importlib.import_module("wandb")  # takes seconds, which only those who track should wait
     quiet = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
@@ -88,11 +88,11 @@ def _start(params: Params, cut: str, key: str, folder: Path) -> Tracker:
         run = wandb.init(
             mode=params.tracking.mode,
             project=params.tracking.project,
-            name=f"{params.experiment}-{cut}",
+            name=f"{params.experiment}-{name}",
             id=key[:16],
             resume="allow" if online else None,  # offline it would only warn that it has nobody to ask
             dir=folder,
-            config={**params.model_dump(mode="json", by_alias=True), "cut": cut, "key": key},
+            config={**params.model_dump(mode="json", by_alias=True), "run": name, "key": key},
             settings=wandb.Settings(**quiet),
         )
     except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
@@ -50,16 +51,16 @@ class Validation:
 
 
 @contextmanager
-def averaged(field: VectorField, ema: EMAModel) -> Iterator[VectorField]:
-    """Inside the block the field holds its averaged weights, in eval mode."""
-    training = field.training
-    ema.store(field.parameters())
-    ema.copy_to(field.parameters())
+def averaged(model: ModelMixin, ema: EMAModel) -> Iterator[ModelMixin]:
+    """Inside the block the model holds its averaged weights, in eval mode."""
+    training = model.training
+    ema.store(model.parameters())
+    ema.copy_to(model.parameters())
     try:
-        yield field.eval()
+        yield model.eval()
     finally:
-        ema.restore(field.parameters())
-        field.train(training)
+        ema.restore(model.parameters())
+        model.train(training)
 
 
 class Validator:

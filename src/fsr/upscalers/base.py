@@ -1,11 +1,12 @@
 """The protocol of every row of the tables, and what an upscaler is given."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.flow.path import enlarged_feature
@@ -33,6 +34,11 @@ class Sample:
         """(H, W) of the output."""
         return self.x_L.shape[-2] * self.scale, self.x_L.shape[-1] * self.scale
 
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(h, w) of the latent of an output."""
+        return self.size[0] // self.autoencoder.factor, self.size[1] // self.autoencoder.factor
+
     @cached_property
     def z_L(self) -> Tensor:
         return self.autoencoder.encode(self.x_L)
@@ -49,9 +55,14 @@ class Sample:
         return self.autoencoder.decode(self.z_H)
 
     @cached_property
+    def x_L_rec(self) -> Tensor:
+        """The autoencoder's reconstruction of x_L."""
+        return self.autoencoder.decode(self.z_L)
+
+    @cached_property
     def x_base(self) -> Tensor:
-        """The decode of z_L, enlarged in pixels."""
-        return self.resampling.enlarge(self.autoencoder.decode(self.z_L), self.scale)
+        """x_L_rec, enlarged in pixels."""
+        return self.resampling.enlarge(self.x_L_rec, self.scale)
 
     def f_B(self, cut: str) -> Tensor:
         """The enlarged low-resolution feature at `cut`."""
@@ -69,14 +80,13 @@ class Sample:
 
 
 def encode_together(samples: Sequence[Sample], batch: int) -> None:
-    """Make z_L, z_H, x_H_rec and x_base of samples with high resolution, up to `batch` images of one size at once."""
+    """Make z_L, z_H, x_H_rec and x_L_rec of samples with high resolution, up to `batch` images of one size at once."""
     autoencoder = samples[0].autoencoder
     z_L = autoencoder.encode_all([sample.x_L for sample in samples], batch)
     z_H = autoencoder.encode_all([sample.x_H for sample in samples], batch)
     decoded = zip(autoencoder.decode_all(z_H, batch), autoencoder.decode_all(z_L, batch), strict=True)
     for sample, low, high, (x_H_rec, x_L_rec) in zip(samples, z_L, z_H, decoded, strict=True):
-        sample.z_L, sample.z_H, sample.x_H_rec = low, high, x_H_rec
-        sample.x_base = sample.resampling.enlarge(x_L_rec, sample.scale)
+        sample.z_L, sample.z_H, sample.x_H_rec, sample.x_L_rec = low, high, x_H_rec, x_L_rec
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,48 @@ class Rendering:
     feature: Tensor | None = None
 
 
+Stage = Literal["encode", "head", "model", "tail", "decode"]
+Clock = Callable[[Stage], AbstractContextManager[object]]
+
+
+def untimed(_: Stage) -> AbstractContextManager[None]:
+    """The clock that does not look."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a row can do and what it is made of.
+
+    Attributes:
+        entry: "latent" where it begins with the latent of the low-resolution image, so that a generator's own will do;
+            "image" where it needs pixels and has no use for a latent.
+        scales: those it can do; None for any.
+        networks: what it adds to the autoencoder.
+        needs_high_resolution: it is a ceiling, not an upscaler one could use.
+    """
+
+    entry: Literal["image", "latent"] = "latent"
+    scales: tuple[int, ...] | None = None
+    networks: tuple[nn.Module, ...] = ()
+    needs_high_resolution: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its networks hold, beside the autoencoder's."""
+        return sum(parameter.numel() for network in self.networks for parameter in network.parameters())
+
+
 class Upscaler(Protocol):
-    """A row of the tables."""
+    """A row of the tables: a low-resolution image, or its latent, in; an image out.
+
+    A call does each part of its work inside the clock's block of that stage, so that whoever times it need not know how
+    it works.
+    """
 
     name: str
 
-    def __call__(self, sample: Sample) -> Rendering: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering: ...

@@ -10,7 +10,7 @@ from fsr.filters import high_pass
 from fsr.flow.field import VectorField
 from fsr.flow.solver import Velocity, euler, heun, stochastic_start
 from fsr.randomness import generator
-from fsr.upscalers.base import Rendering, Sample
+from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, untimed
 
 Solver = Callable[[Velocity, Tensor], Tensor]
 
@@ -25,7 +25,7 @@ class Fsr:
     """f_B carried to f_hat by `solver`, after a stochastic start where eta > 0.
 
     Raises:
-        ValueError: the field was trained for another autoencoder or scale.
+        ValueError: the field was trained for another scale.
     """
 
     field: VectorField
@@ -34,20 +34,28 @@ class Fsr:
     seed: int = 0
     name: str = "fsr"
 
-    def __call__(self, sample: Sample) -> Rendering:
-        cut, scales = self.field.config.cut, self.field.config.scales
-        if sample.scale not in scales:
-            listed = ", ".join(map(str, scales))
-            raise ValueError(f"this field was trained for scale {listed}, not {sample.scale}; ask for one it knows")
-        features = sample.f_B(cut)
-        f_B = self.field.normalise(features)
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(scales=tuple(self.field.config.scales), networks=(self.field,))
 
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        cut = self.field.config.cut
+        with clock("encode"):
+            sample.z_L  # noqa: B018 - made here, once
+        with clock("head"):
+            features = sample.f_B(cut)
+        with clock("model"):
+            f_hat = self.carried(features, sample.scale)
+        with clock("tail"):
+            return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat)
+
+    def carried(self, features: Tensor, scale: int) -> Tensor:
+        """f_hat of f_B, both as features of the cut."""
+        f_B = self.field.normalise(features)
         start = f_B
         if self.eta:
-            mask = self.mask(f_B, sample.scale)
-            start = stochastic_start(f_B, mask, self.eta, generator(self.seed, self.name))
-        f_hat = self.field.moved(features, f_B, self.solver(self.field.velocity_from(f_B, sample.scale), start))
-        return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat)
+            start = stochastic_start(f_B, self.mask(f_B, scale), self.eta, generator(self.seed, self.name))
+        return self.field.moved(features, f_B, self.solver(self.field.velocity_from(f_B, scale), start))
 
     def mask(self, f_B: Tensor, scale: int) -> Tensor:
         """Where the stochastic start adds noise: the gate at t = 0, or the high-pass energy scaled to at most 1."""

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from fsr.images import enlarge_features
-from fsr.upscalers.base import Rendering, Sample
+from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, untimed
+
+FROM_IMAGE, FROM_LATENT = Capabilities(entry="image"), Capabilities(entry="latent")
+CEILING = Capabilities(entry="image", needs_high_resolution=True)
 
 
 @dataclass(frozen=True)
@@ -11,9 +14,11 @@ class Bicubic:
     """Pixels enlarged with the kernel of the sample's protocol; no autoencoder."""
 
     name: str = "bicubic"
+    capabilities: Capabilities = FROM_IMAGE
 
-    def __call__(self, sample: Sample) -> Rendering:
-        return Rendering(sample.resampling.enlarge(sample.x_L, sample.scale))
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        with clock("model"):
+            return Rendering(sample.resampling.enlarge(sample.x_L, sample.scale))
 
 
 @dataclass(frozen=True)
@@ -21,9 +26,15 @@ class DecodedBicubic:
     """Bicubic(D(E(x_L))): what a decode followed by a pixel resize gives."""
 
     name: str = "decoded_bicubic"
+    capabilities: Capabilities = FROM_LATENT
 
-    def __call__(self, sample: Sample) -> Rendering:
-        return Rendering(sample.x_base)
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        with clock("encode"):
+            sample.z_L  # noqa: B018 - made here, once
+        with clock("decode"):
+            sample.x_L_rec  # noqa: B018 - likewise
+        with clock("model"):
+            return Rendering(sample.x_base)
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,15 @@ class LatentBicubic:
     """D(Bicubic(E(x_L)))."""
 
     name: str = "latent_bicubic"
+    capabilities: Capabilities = FROM_LATENT
 
-    def __call__(self, sample: Sample) -> Rendering:
-        size = tuple(side // sample.autoencoder.factor for side in sample.size)
-        return Rendering(sample.autoencoder.decode(enlarge_features(sample.z_L, size)))
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        with clock("encode"):
+            z_L = sample.z_L
+        with clock("model"):
+            z = enlarge_features(z_L, sample.latent_size)
+        with clock("decode"):
+            return Rendering(sample.autoencoder.decode(z))
 
 
 @dataclass(frozen=True)
@@ -43,10 +59,15 @@ class FeatureBicubic:
 
     cut: str
     name: str = "feature_bicubic"
+    capabilities: Capabilities = FROM_LATENT
 
-    def __call__(self, sample: Sample) -> Rendering:
-        f_B = sample.f_B(self.cut)
-        return Rendering(sample.autoencoder.tail(f_B, self.cut), f_B)
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        with clock("encode"):
+            sample.z_L  # noqa: B018 - made here, once
+        with clock("head"):
+            f_B = sample.f_B(self.cut)
+        with clock("tail"):
+            return Rendering(sample.autoencoder.tail(f_B, self.cut), f_B)
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,11 @@ class VaeRoundtrip:
 
     cut: str
     name: str = "vae_roundtrip"
+    capabilities: Capabilities = CEILING
 
-    def __call__(self, sample: Sample) -> Rendering:
-        return Rendering(sample.x_H_rec, sample.f_H(self.cut))
+    def __call__(self, sample: Sample, clock: Clock = untimed) -> Rendering:
+        with clock("encode"):
+            sample.z_H  # noqa: B018 - made here, once
+        with clock("decode"):
+            x_H_rec = sample.x_H_rec
+        return Rendering(x_H_rec, sample.f_H(self.cut))

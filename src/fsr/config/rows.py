@@ -1,0 +1,61 @@
+"""The rows of the tables by name, apart from what makes them: planning a workflow needs their names alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from fsr.config.rivals import Budget, Lsrna, Lua, Pixel, Rivals
+
+FIXED = (
+    "bicubic",
+    "decoded_bicubic",
+    "latent_bicubic",
+    "feature_bicubic",
+    "fsr",
+    "fsr_euler2",
+    "fsr_euler4",
+    "fsr_heun4",
+    "fsr_eta0.03",
+    "fsr_eta0.05",
+    "fsr_eta0.10",
+    "vae_roundtrip",
+)
+After = Literal["", "matched", "noised"]
+
+
+@dataclass(frozen=True)
+class RivalRow:
+    """A row of a method of others.
+
+    Attributes:
+        method: its name in `rivals.methods`.
+        budget: what its training had in common with fsr's; None where nothing is trained here.
+        after: what is done to its latent before it is decoded: nothing, matched means of channels, or added noise.
+    """
+
+    method: str
+    budget: Budget | None
+    after: After = ""
+
+    @property
+    def name(self) -> str:
+        return "_".join(filter(None, (self.method, self.budget, self.after)))
+
+    @property
+    def model(self) -> str:
+        """The name of what is trained for it."""
+        return "_".join(filter(None, (self.method, self.budget)))
+
+
+def rival_rows(rivals: Rivals) -> dict[str, RivalRow]:
+    """Every row that methods of others have, by name."""
+    return {row.name: row for name, method in rivals.methods.items() for row in _rows_of(name, method)}
+
+
+def _rows_of(name: str, method: Lua | Lsrna | Pixel) -> Iterator[RivalRow]:
+    trained = not isinstance(method, Pixel) and method.weights is None
+    for budget in get_args(Budget) if trained else (None,):
+        yield RivalRow(name, budget)
+        if isinstance(method, Lsrna):
+            yield RivalRow(name, budget, "matched")
+            yield RivalRow(name, budget, "noised")
