@@ -39,6 +39,7 @@ include: "workflow/rules/latents.smk"
 include: "workflow/rules/probe.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/ablation.smk"
+include: "workflow/rules/rivals.smk"
 include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/report.smk"
 

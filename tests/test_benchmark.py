@@ -10,8 +10,8 @@ from fsr.benchmark import RowFiles, benchmark_rows, join_rows
 from fsr.config import Params
 from fsr.files import sha256_of_file, write_json
 from fsr.flow.field import build_field
-from fsr.images import read_image
-from fsr.metrics.perceptual import Lpips
+from fsr.images import read_image, shrink
+from fsr.metrics.perceptual import PerceptualMetric
 from fsr.metrics.protocol import PROTOCOLS
 from fsr.sections import validated
 from fsr.upscalers import build_upscalers
@@ -28,16 +28,20 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
+def photos_of(folder, *sizes):
+    """The manifest of smooth random images of these sizes (H, W)."""
     folder.mkdir()
     source = np.random.default_rng(0)
-    for index, (height, width) in enumerate(((40, 70), (33, 48))):
+    for index, (height, width) in enumerate(sizes):
         small = source.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize((width, height), Image.BICUBIC).save(folder / f"{index}.png")
     files = [{"name": file.name, "sha256": sha256_of_file(file)} for file in sorted(folder.iterdir())]
     return write_json(folder / "manifest.json", {"name": "Test2", "role": "test", "available": True, "files": files})
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return photos_of(tmp_path / "photos", (40, 70), (33, 48))
 
 
 @pytest.fixture
@@ -47,13 +51,17 @@ def absent(tmp_path):
     return write_json(tmp_path / "absent/manifest.json", manifest)
 
 
-def measure(params, photos, autoencoder, field, folder, scale=2) -> list[dict[str, str]]:
+def measure(params, photos, autoencoder, field, folder, scale=2, paired=True) -> list[dict[str, str]]:
     """The table of one set, measured shard by shard; pictures go to images/."""
-    shards = [RowFiles(folder / f"{shard}/c.csv", folder / f"{shard}/p") for shard in range(params.benchmark.shards)]
+    shards = [files_in(folder / str(shard)) for shard in range(params.benchmark.shards)]
     for shard, files in enumerate(shards):
-        benchmark_rows(params, photos, scale, shard, autoencoder, field, files)
-    join_rows(params, shards, folder / "t.csv", folder / "images")
+        benchmark_rows(params, photos, scale, shard, autoencoder, field, files, paired=paired)
+    join_rows(params, shards, files_in(folder), paired)
     return list(csv.DictReader((folder / "t.csv").open()))
+
+
+def files_in(folder) -> RowFiles:
+    return RowFiles(folder / "t.csv", folder / "images", folder / "features")
 
 
 def run(
@@ -66,7 +74,7 @@ def run(
     field = build_field(params, "f3", autoencoder)
     if moved:
         torch.nn.init.normal_(field.out_velocity.weight, std=0.05, generator=torch.Generator().manual_seed(0))
-    return measure(params, photos, autoencoder, field, folder, scale)
+    return measure(params, photos, autoencoder, field, folder, scale, study.get("paired", True))
 
 
 def cells(rows, upscaler, metric, target="x_H_rec", protocol="strict"):
@@ -103,7 +111,7 @@ def test_every_cell_has_a_number_or_a_reason(values, photos, autoencoder, tmp_pa
     assert {row["reason"] for row in rows if row["upscaler"] == "bicubic" and row["metric"] == "feature_l1"} == {
         "not a method in feature space"
     }
-    assert {row["reason"] for row in rows if row["metric"] == "lpips"} == {"LPIPS is switched off (benchmark.lpips)"}
+    assert not [row for row in rows if "lpips" in row["metric"]], "what is skipped has no cells"
     assert len({tuple(row[k] for k in ("image", "upscaler", "target", "metric")) for row in rows}) == len(rows)
 
 
@@ -167,17 +175,39 @@ def test_prototype_cells_are_those_of_floats(values, photos, autoencoder, tmp_pa
     )
 
 
-def test_lpips_is_given_what_the_protocol_shows_it(values, photos, autoencoder, tmp_path, monkeypatch):
+def test_perceptual_metrics_are_given_what_the_protocol_shows_them(values, photos, autoencoder, tmp_path, monkeypatch):
     sides = []
 
-    def network(images, targets):
-        sides.append(tuple(images.shape[-2:]))
-        return (images - targets).abs().mean()
+    class Network(torch.nn.Module):
+        def forward(self, images, targets):
+            sides.append(tuple(images.shape[-2:]))
+            return (images - targets).abs().mean()
 
-    monkeypatch.setattr("fsr.benchmark.load_lpips", lambda *_: Lpips(network, ""))
+    metrics = [PerceptualMetric("st_lpips", Network()), PerceptualMetric("lpips_vgg", None, "no weights")]
+    monkeypatch.setattr("fsr.benchmark.rows.load_perceptual", lambda *_: metrics)
     rows = run(values, photos, autoencoder, tmp_path, protocols=("strict", "prototype"))
     assert set(sides) == {(32, 64), (32, 48), (256, 256)}
-    assert all(float(value) > 0 for value in cells(rows, "bicubic", "lpips", "hr", "prototype"))
+    assert all(float(value) > 0 for value in cells(rows, "bicubic", "st_lpips", "hr", "prototype"))
+    assert {row["reason"] for row in rows if row["metric"] == "lpips_vgg"} == {"no weights"}
+
+
+def test_base_only_takes_images_as_they_are(values, photos, autoencoder, tmp_path):
+    rows = run(values, photos, autoencoder, tmp_path, moved=True, paired=False)
+    assert {row["upscaler"] for row in rows} == set(ROWS) - {"vae_roundtrip"}
+    assert {row["target"] for row in rows} == {"lr"}
+    assert read_image(tmp_path / "images/lr/0.png").shape[-2:] == (40, 64), "whole, but for what the encoder takes"
+    assert read_image(tmp_path / "images/fsr/0.png").shape[-2:] == (80, 128)
+    assert not (tmp_path / "images/hr").exists()
+
+
+def test_base_preservation_of_paired_images_is_against_their_low_resolution(values, photos, autoencoder, tmp_path):
+    rows = run(values, photos, autoencoder, tmp_path, moved=True)
+    small, x_L = (read_image(tmp_path / f"images/{row}/0.png") for row in ("bicubic", "lr"))
+    error = (shrink(small, 2) - x_L).double().square().mean()
+    assert float(cells(rows, "bicubic", "base_psnr", "lr")[0]) == pytest.approx(-10 * math.log10(error), abs=1e-5)
+    gains = [float(cells(rows, row, "hf_gain", "lr")[0]) for row in ("decoded_bicubic", "fsr")]
+    assert gains[0] == 1.0
+    assert gains[1] != 1.0
 
 
 def test_a_set_that_is_not_available_has_a_line_with_the_reason(values, absent, autoencoder, tmp_path):
@@ -196,7 +226,7 @@ def test_any_number_of_shards_gives_the_same_bytes(values, photos, autoencoder, 
     run(values, photos, autoencoder, tmp_path / "many", **study, shards=shards)
     assert files_below(tmp_path / "many/images") == files_below(tmp_path / "one/images")
     assert (tmp_path / "many/t.csv").read_bytes() == (tmp_path / "one/t.csv").read_bytes()
-    made = [len(set(column(tmp_path / f"many/{shard}/c.csv", "upscaler"))) for shard in range(shards)]
+    made = [len(set(column(tmp_path / f"many/{shard}/t.csv", "upscaler"))) for shard in range(shards)]
     assert made == [len(ROWS[shard::shards]) for shard in range(shards)], "the rows are shared out"
 
 
@@ -208,19 +238,20 @@ def test_any_number_of_shards_tells_why_a_set_is_not_available(values, absent, a
 
 def test_shards_of_other_rows_are_not_joined(values, photos, autoencoder, tmp_path):
     run(values, photos, autoencoder, tmp_path, shards=2)
-    half = [RowFiles(tmp_path / "0/c.csv", tmp_path / "0/p")]
+    half = [files_in(tmp_path / "0")]
     with pytest.raises(ValueError, match="differ from benchmark.upscalers in decoded_bicubic, .*; delete them"):
-        join_rows(validated(Params, values, "test"), half, tmp_path / "t2.csv", tmp_path / "images2")
+        join_rows(validated(Params, values, "test"), half, files_in(tmp_path / "joined"))
 
 
-def test_one_field_is_measured_at_each_of_its_scales(values, photos, autoencoder, tmp_path):
+def test_one_field_is_measured_at_each_of_its_scales(values, autoencoder, tmp_path):
+    photos = photos_of(tmp_path / "large", (72, 130))
     both = {"moved": True, "scales": [2, 4]}
     two, four = (run(values, photos, autoencoder, tmp_path / str(s), **both, scale=s) for s in (2, 4))
     assert {row["scale"] for row in two} == {"2"}
     assert {row["scale"] for row in four} == {"4"}
     assert float(cells(four, "bicubic", "psnr", "hr")[0]) < float(cells(two, "bicubic", "psnr", "hr")[0])
     sides = [read_image(tmp_path / f"{s}/images/{row}/0.png").shape[-2:] for s in (2, 4) for row in ("lr", "fsr")]
-    assert sides == [(16, 32), (32, 64), (8, 16), (32, 64)]
+    assert sides == [(32, 64), (64, 128), (16, 32), (64, 128)]
 
 
 def test_every_row_of_the_field_tells_it_the_scale(values, photos, autoencoder):
@@ -239,14 +270,16 @@ def test_every_row_of_the_field_tells_it_the_scale(values, photos, autoencoder):
         seen.clear()
 
 
-def test_a_field_for_another_scale_is_refused(values, photos, autoencoder, tmp_path):
+def test_a_field_for_another_scale_is_refused(values, autoencoder, tmp_path):
+    photos = photos_of(tmp_path / "large", (72, 130))
     with pytest.raises(ValueError, match=r"scale 4 is not one this field was trained for; choose one of \[2\]"):
         run(values, photos, autoencoder, tmp_path, scale=4)
 
 
-def test_an_unknown_row_lists_the_known_ones(values, photos, autoencoder, tmp_path):
-    values["benchmark"]["upscalers"] += ["magic"]
-    params = validated(Params, values, "test")
-    field = build_field(params, "f3", autoencoder)
+def test_an_unknown_row_lists_the_known_ones(values, autoencoder):
+    field = build_field(validated(Params, values, "test"), "f3", autoencoder)
     with pytest.raises(ValueError, match="'magic' is unknown; choose among bicubic, "):
-        measure(params, photos, autoencoder, field, tmp_path)
+        build_upscalers(["magic"], field)
+    values["benchmark"]["upscalers"] += ["magic"]
+    with pytest.raises(ValueError, match="names magic; choose among bicubic, .*lua_steps, lua_time"):
+        validated(Params, values, "test")

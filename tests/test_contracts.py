@@ -13,7 +13,7 @@ from fsr.provenance import module_sources
 from fsr.sections import Section, read_yaml
 from fsr.train.schedule import RESUMABLE, run_key
 
-NOUNS = ("data", "latents", "probe", "train", "benchmark", "report")
+NOUNS = ("data", "latents", "probe", "train", "rivals", "benchmark", "report")
 
 
 def tracked(root: Path, *patterns: str) -> list[Path]:

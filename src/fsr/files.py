@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: Path | str, rows: list[dict[str, Any]]) -> Path:
-    """Write rows as CSV, atomically; columns in order of first appearance, empty where a row has none."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def write_csv(path: Path | str, rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> Path:
+    """Write rows as CSV, atomically; `columns` first, others as they appear, empty where a row has none."""
+    columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,11 +1,20 @@
-"""Benchmark: every row on every test set, at every scale and under every protocol."""
+"""Benchmark: every row on every test set at every scale, under every protocol; distributions; run times."""
 
 BENCHMARK = f"{RESULTS}/benchmark"
 ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
+BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothing in its place
+SHARD = f"{BENCHMARK}/shards/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}"
+MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.benchmark.base_only]
 
 
 wildcard_constraints:
     scale=r"[0-9]+",
+    mode=f"({BASE_ONLY})?",
+
+
+def of_every_set(pattern):
+    """The pattern's files for every scale and set, paired ones first."""
+    return [expand(pattern, mode=mode, set=name, scale=scale)[0] for scale in PARAMS.scales for mode, name in MEASURED]
 
 
 rule benchmark_rows:
@@ -13,16 +22,20 @@ rule benchmark_rows:
         manifest=rules.dataset.output.manifest,
         weights=rules.train_field.output.weights,
         field=rules.train_field.output.config,
+        rivals=expand(rules.train_rival.output.weights, model=TRAINED),
+        rival_configs=expand(rules.train_rival.output.config, model=TRAINED),
+        rival_files=RIVAL_FILES,
         autoencoder=autoencoder_files(),
         code=code("benchmark", "autoencoders"),
     output:
-        cells=temp(f"{BENCHMARK}/shards/x{{scale}}/{{set}}/{{shard}}-of-{{shards}}/cells.csv"),
-        # Of each shard its own, so that a job that fails loses no other's; the set's folder is put together of them.
-        pictures=temp(directory(f"{BENCHMARK}/shards/x{{scale}}/{{set}}/{{shard}}-of-{{shards}}/pictures")),
+        cells=temp(f"{SHARD}/cells.csv"),
+        # Of each shard its own, so that a job that fails loses no other's; the set's folders are put together of them.
+        pictures=temp(directory(f"{SHARD}/pictures")),
+        features=temp(directory(f"{SHARD}/features")),
     log:
-        f"{LOGS}/benchmark_rows/x{{scale}}/{{set}}/{{shard}}-of-{{shards}}.log",
+        f"{LOGS}/benchmark_rows/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}.log",
     benchmark:
-        f"{LOGS}/benchmark_rows/x{{scale}}/{{set}}/{{shard}}-of-{{shards}}.benchmark.tsv"
+        f"{LOGS}/benchmark_rows/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
     threads: PARAMS.runtime.threads
@@ -30,8 +43,10 @@ rule benchmark_rows:
         mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
-        **sections("seed", "runtime", "vae", "benchmark"),
+        **sections("seed", "runtime", "vae", "rivals", "benchmark"),
         gallery=PARAMS.report.gallery,
+        reference=PARAMS.data.reference,
+        models=list(TRAINED),
     script:
         "../scripts/benchmark.py"
 
@@ -42,28 +57,114 @@ rule benchmark_set:
         pictures=expand(
             rules.benchmark_rows.output.pictures, shard=range(ROW_SHARDS), shards=ROW_SHARDS, allow_missing=True
         ),
+        features=expand(
+            rules.benchmark_rows.output.features, shard=range(ROW_SHARDS), shards=ROW_SHARDS, allow_missing=True
+        ),
         # What a shard depends on: its files are gone when the table stands, so changes are seen here.
         shard=rules.benchmark_rows.input,
     output:
-        table=f"{BENCHMARK}/x{{scale}}/{{set}}.csv",
-        pictures=directory(f"{BENCHMARK}/images/x{{scale}}/{{set}}"),
+        table=f"{BENCHMARK}/{{mode}}x{{scale}}/{{set}}.csv",
+        pictures=directory(f"{BENCHMARK}/images/{{mode}}x{{scale}}/{{set}}"),
+        features=directory(f"{BENCHMARK}/features/{{mode}}x{{scale}}/{{set}}"),
     log:
-        f"{LOGS}/benchmark/x{{scale}}/{{set}}.log",
+        f"{LOGS}/benchmark/{{mode}}x{{scale}}/{{set}}.log",
     benchmark:
-        f"{LOGS}/benchmark/x{{scale}}/{{set}}.benchmark.tsv"
+        f"{LOGS}/benchmark/{{mode}}x{{scale}}/{{set}}.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=memory(2000),
     params:
-        **sections("seed", "runtime", "vae", "benchmark"),
+        **sections("seed", "runtime", "vae", "rivals", "benchmark"),
         gallery=PARAMS.report.gallery,
+        reference=PARAMS.data.reference,
     script:
         "../scripts/join_rows.py"
 
 
+rule reference_features:
+    input:
+        manifest=rules.dataset.output.manifest,
+        code=code("benchmark.features"),
+    output:
+        features=f"{BENCHMARK}/features/reference/{{set}}.safetensors",
+    log:
+        f"{LOGS}/reference_features/{{set}}.log",
+    benchmark:
+        f"{LOGS}/reference_features/{{set}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=memory(4000, GPUS),
+        gpu=GPUS,
+    params:
+        **sections("seed", "runtime"),
+        distribution=config["benchmark"]["distribution"],
+    script:
+        "../scripts/reference_features.py"
+
+
+rule distribution:
+    input:
+        rows=of_every_set(rules.benchmark_set.output.features),
+        references=expand(rules.reference_features.output.features, set=PARAMS.data.reference),
+        code=code("benchmark.distribution"),
+    output:
+        table=f"{BENCHMARK}/distribution.csv",
+    log:
+        f"{LOGS}/distribution.log",
+    benchmark:
+        f"{LOGS}/distribution.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+    params:
+        **sections("seed"),
+        distribution=config["benchmark"]["distribution"],
+        upscalers=PARAMS.benchmark.upscalers,
+        sets=[(scale, name, bool(mode)) for scale in PARAMS.scales for mode, name in MEASURED],
+    script:
+        "../scripts/distribution.py"
+
+
+rule measure_runtime:
+    input:
+        weights=rules.train_field.output.weights,
+        field=rules.train_field.output.config,
+        rivals=expand(rules.train_rival.output.weights, model=TRAINED),
+        rival_configs=expand(rules.train_rival.output.config, model=TRAINED),
+        rival_files=RIVAL_FILES,
+        autoencoder=autoencoder_files(),
+        code=code("benchmark.runtime", "autoencoders"),
+    output:
+        table=f"{BENCHMARK}/runtime.csv",
+    log:
+        f"{LOGS}/measure_runtime.log",
+    benchmark:
+        f"{LOGS}/measure_runtime.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=memory(8000, GPUS),
+        gpu=GPUS,
+    params:
+        **sections("seed", "scales", "runtime", "vae", "rivals"),
+        sizes=config["benchmark"]["runtime"],
+        upscalers=PARAMS.benchmark.upscalers,
+        dtype=PARAMS.benchmark.dtype,
+        models=list(TRAINED),
+    script:
+        "../scripts/runtime.py"
+
+
 rule benchmark:
     input:
-        expand(rules.benchmark_set.output.table, scale=PARAMS.scales, set=PARAMS.data.test),
+        of_every_set(rules.benchmark_set.output.table),
+        rules.distribution.output.table,
+        rules.measure_runtime.output.table,
     localrule: True

@@ -2,15 +2,25 @@
 
 REPORT = f"{RESULTS}/report"
 SUFFIXES = ["", *(f"_x{scale}" for scale in PARAMS.scales[1:])]  # of figures, one a scale
+SHEETS = ["benchmark", "primary", "contextual", "base_detail", "base_only", "distribution", "differences", "failures"]
+SHEETS += ["colour_shift", "diagnostics", "learning_rates", "published", "probe", "data"]
+TABLES = [f"{name}.{suffix}" for name in SHEETS for suffix in ("csv", "md", "tex")]
+MACHINE = ["runtime", "training_cost"]  # what differs from machine to machine
 
 
 rule build_report:
     input:
-        benchmarks=expand(rules.benchmark_set.output.table, scale=PARAMS.scales, set=PARAMS.data.test),
+        benchmarks=expand(rules.benchmark_set.output.table, mode="", scale=PARAMS.scales, set=PARAMS.data.test),
+        base_only=expand(
+            rules.benchmark_set.output.table, mode=BASE_ONLY, scale=PARAMS.scales, set=PARAMS.benchmark.base_only
+        ),
+        distribution=rules.distribution.output.table,
+        runtime=rules.measure_runtime.output.table,
         datasets=raw(PARAMS.data.learning + PARAMS.data.held_back),
         leakage=rules.leakage.output.report,
         leakage_grid=rules.leakage.output.picture,
         published=from_here(ROOT / "data/published.csv")[0],
+        training_costs=from_here(ROOT / "data/training_costs.csv")[0],
         probe=rules.select_cut.output.table,
         probe_runtime=rules.select_cut.output.runtime,
         probe_grid=rules.select_cut.output.grid,
@@ -19,15 +29,24 @@ rule build_report:
         train_grid=rules.train_field.output.grid,
         train_runtime=rules.train_field.output.runtime,
         trained_cut=rules.train_field.output.cut,
+        rivals=expand(rules.train_rival.output.runtime, model=TRAINED),
+        searches=expand(rules.search_rate.output.search, method=SEARCHED),
         templates=from_here(*sorted((SRC / "report/templates").iterdir())),
         code=code("report"),
     output:
         page=f"{REPORT}/index.html",
-        tables=expand(f"{REPORT}/tables/{{name}}.csv", name=["benchmark", "differences", "per_image"]),
-        sheets=expand(f"{REPORT}/tables/{{name}}.md", name=["benchmark", "differences", "published", "probe", "data"]),
+        tables=expand(f"{REPORT}/tables/{{name}}", name=[*TABLES, "per_image.csv", "per_image_base_only.csv"]),
+        machine=expand(f"{REPORT}/machine/{{name}}.{{suffix}}", name=MACHINE, suffix=["csv", "md", "tex"]),
+        charts=report(
+            expand(f"{REPORT}/machine/{{name}}.png", name=MACHINE), caption="../report/figure.rst", category="Cost"
+        ),
         figures=report(
             [f"{REPORT}/figures/{name}.png" for name in ("training", "probe")]
-            + expand(f"{REPORT}/figures/{{name}}{{suffix}}.png", name=["psnr", "zooms"], suffix=SUFFIXES),
+            + expand(
+                f"{REPORT}/figures/{{name}}{{suffix}}.png",
+                name=["psnr", "zooms", "representative", "trend", "visual_five"],
+                suffix=SUFFIXES,
+            ),
             caption="../report/figure.rst",
             category="Figures",
         ),
@@ -46,7 +65,8 @@ rule build_report:
     resources:
         mem_mb=memory(2000),
     params:
-        **sections("experiment", "seed", "scales", "report", "benchmark"),
+        **sections("experiment", "seed", "scales", "rivals", "benchmark", "report"),
+        models=list(TRAINED),
         pictures=f"{BENCHMARK}/images",
     script:
         "../scripts/report.py"

@@ -6,11 +6,11 @@ from job import start
 
 from fsr.benchmark import RowFiles, join_rows
 
-params = start(snakemake)
-shards = zip(snakemake.input.cells, snakemake.input.pictures, strict=True)
+params, given = start(snakemake), snakemake.input
+shards = zip(given.cells, given.pictures, given.features, strict=True)
 join_rows(
     params,
     [RowFiles(*map(Path, files)) for files in shards],
-    Path(snakemake.output.table),
-    Path(snakemake.output.pictures),
+    RowFiles(*map(Path, snakemake.output)),
+    paired=not snakemake.wildcards.mode,
 )

@@ -7,11 +7,13 @@ from job import start
 from fsr.report import ReportInputs, build_report
 
 params = start(snakemake)
-SEVERAL = ("benchmarks", "datasets")
-ONE = ("leakage", "leakage_grid", "published", "probe", "probe_runtime", "probe_grid", "selected_cut")
-ONE += ("train_log", "train_grid", "train_runtime", "trained_cut")
+SEVERAL = ("benchmarks", "datasets", "base_only", "searches")
+ONE = ("leakage", "leakage_grid", "published", "probe", "probe_runtime", "probe_grid", "selected_cut", "distribution")
+ONE += ("runtime", "training_costs", "train_log", "train_grid", "train_runtime", "trained_cut")
+rivals = zip(snakemake.params.models, snakemake.input.rivals, strict=True)
 inputs = ReportInputs(
     pictures=Path(snakemake.params.pictures),
+    rivals={model: Path(file) for model, file in rivals},
     **{name: tuple(Path(file) for file in snakemake.input[name]) for name in SEVERAL},
     **{name: Path(snakemake.input[name]) for name in ONE},
 )

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from fsr.config.rivals import Budget, Lsrna, Lua, Pixel, Rivals
+
+if TYPE_CHECKING:
+    from fsr.config import Params
 
 FIXED = (
     "bicubic",
@@ -20,6 +23,7 @@ FIXED = (
     "fsr_eta0.10",
     "vae_roundtrip",
 )
+CEILING = "vae_roundtrip"
 After = Literal["", "matched", "noised"]
 
 
@@ -59,3 +63,15 @@ def _rows_of(name: str, method: Lua | Lsrna | Pixel) -> Iterator[RivalRow]:
         if isinstance(method, Lsrna):
             yield RivalRow(name, budget, "matched")
             yield RivalRow(name, budget, "noised")
+
+
+def trained_rows(params: "Params") -> list[RivalRow]:
+    """The rivals that a study trains, one row a model: those the rows of benchmark.upscalers need."""
+    rows = rival_rows(params.rivals)
+    named = [rows[name] for name in params.benchmark.upscalers if name in rows]
+    return list({row.model: row for row in named if row.budget}.values())
+
+
+def trained_methods(params: "Params") -> list[str]:
+    """The methods they are of."""
+    return list(dict.fromkeys(row.method for row in trained_rows(params)))

@@ -22,7 +22,7 @@ class Protocol:
         rounded: outputs and targets are rounded to 8 bits before any metric; else they are floats.
         drops_border: PSNR, SSIM and L1 leave a border of `scale` pixels out.
         reflected_ssim: SSIM is taken at every position, images reflected; else where its window lies inside.
-        lpips_side: LPIPS sees images resized to this many pixels a side; None leaves their size.
+        perceptual_side: perceptual metrics see images resized to this many pixels a side; None leaves their size.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Protocol:
     rounded: bool
     drops_border: bool
     reflected_ssim: bool
-    lpips_side: int | None
+    perceptual_side: int | None
 
     def sample(self, image: Tensor, autoencoder: FrozenAutoencoder, scale: int) -> Sample:
         """An evaluation sample of an image (1, 3, H, W) in [0, 1], cropped to what scale and autoencoder take.
@@ -41,6 +41,15 @@ class Protocol:
         """
         x_H = crop_to_multiple(image, scale * autoencoder.factor, centred=self.centred)
         return Sample(autoencoder, self.resampling.low_resolution(x_H, scale), scale, x_H, self.resampling)
+
+    def base_sample(self, image: Tensor, autoencoder: FrozenAutoencoder, scale: int) -> Sample:
+        """A sample whose low-resolution image is the image itself, (1, 3, H, W) in [0, 1]; it has no high resolution.
+
+        Raises:
+            ValueError: the image is too small.
+        """
+        x_L = crop_to_multiple(image, autoencoder.factor, centred=self.centred)
+        return Sample(autoencoder, self.output(x_L), scale, None, self.resampling)
 
     def output(self, images: Tensor) -> Tensor:
         """What is measured: clamped to [0, 1], the range of every metric, and rounded where the protocol says so."""
@@ -63,11 +72,11 @@ class Protocol:
             "rgb_l1": l1(a, b),
         }
 
-    def lpips_view(self, images: Tensor) -> Tensor:
-        """The images as LPIPS sees them: whole, or resized (bilinear, not antialiased, to a square) to `lpips_side`."""
-        if self.lpips_side is None:
+    def perceptual_view(self, images: Tensor) -> Tensor:
+        """The images as perceptual metrics see them: whole, or resized (bilinear, not antialiased, to a square) to `perceptual_side`."""
+        if self.perceptual_side is None:
             return images
-        return F.interpolate(images, size=(self.lpips_side,) * 2, mode="bilinear", align_corners=False)
+        return F.interpolate(images, size=(self.perceptual_side,) * 2, mode="bilinear", align_corners=False)
 
 
 PROTOCOLS = {
@@ -78,7 +87,7 @@ PROTOCOLS = {
         rounded=True,
         drops_border=True,
         reflected_ssim=False,
-        lpips_side=None,
+        perceptual_side=None,
     ),
     "prototype": Protocol(
         name="prototype",
@@ -87,6 +96,6 @@ PROTOCOLS = {
         rounded=False,
         drops_border=False,
         reflected_ssim=True,
-        lpips_side=256,
+        perceptual_side=256,
     ),
 }

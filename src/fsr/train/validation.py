@@ -1,6 +1,6 @@
 """Validation on held-out crops: the averaged field against feature bicubic, one step against four."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,14 +40,49 @@ class Validation:
 
     def row(self) -> dict[str, float]:
         """Columns of the log."""
-        columns = {
-            "validation_psnr": self.psnr,
-            "validation_rgb_l1": self.rgb_l1,
-            "validation_margin": self.margin,
-        }
-        if len(self.psnr_by_scale) > 1:
-            columns |= {f"validation_psnr_x{scale}": value for scale, value in self.psnr_by_scale.items()}
-        return columns
+        margin = {"validation_margin": self.margin}
+        return columns(self.psnr, self.rgb_l1) | margin | columns_by_scale(self.psnr_by_scale)
+
+
+def columns(psnr: float, rgb_l1: float) -> dict[str, float]:
+    """What the log calls the errors every recipe is validated by."""
+    return {"validation_psnr": psnr, "validation_rgb_l1": rgb_l1}
+
+
+def columns_by_scale(psnr: Mapping[int, float]) -> dict[str, float]:
+    """What it calls the PSNR at each scale, where there are several."""
+    return {f"validation_psnr_x{scale}": value for scale, value in psnr.items()} if len(psnr) > 1 else {}
+
+
+def summed_errors(images: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Sums over a batch of PSNR in dB and RGB L1 of images in [0, 1], away from the crops' borders."""
+    images, targets = (crop_border(x.clamp(0, 1), CROP_BORDER) for x in (images, targets))
+    pairs = list(zip(images.split(1), targets.split(1), strict=True))
+    return sum(psnr(*pair) for pair in pairs), sum(l1(*pair) for pair in pairs)
+
+
+def over_crops(
+    params: Params,
+    held_out: LatentCache,
+    accelerator: Accelerator,
+    device: torch.device,
+    width: int,
+    measure: Callable[[LatentBatch], tuple[float, ...]],
+) -> list[list[float]]:
+    """Means over the held-out crops, a list per scale, of the sums `measure` takes; processes share the crops out.
+
+    Args:
+        width: how many numbers there are.
+        measure: sums over a batch, on `device`, of each number, and last the count of its crops.
+    """
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    totals = torch.zeros(len(params.scales), width + 1, dtype=torch.float64, device=device)
+    for row, scale in zip(totals, params.scales, strict=True):
+        for index, batch in enumerate(held_out.batches(params.train.batch // processes, scale)):
+            if index % processes == rank:
+                row += row.new_tensor(measure(batch.to(device)))
+    totals = accelerator.reduce(totals, "sum")
+    return (totals[:, :-1] / totals[:, -1:]).tolist()
 
 
 @contextmanager
@@ -76,27 +111,21 @@ class Validator:
     @torch.no_grad()
     def measure(self, field: VectorField) -> Validation:
         """Every held-out crop at every scale, shared out among processes."""
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         scales = self.params.scales
-        sums = torch.zeros(len(scales), 4, dtype=torch.float64, device=self.autoencoder.device)
-        for row, scale in zip(sums, scales, strict=True):
-            for index, batch in enumerate(self.cache.batches(self.params.train.batch // processes, scale)):
-                if index % processes == rank:
-                    row += self._measure(field, batch.to(self.autoencoder.device))
-        sums = self.accelerator.reduce(sums, "sum")
-        by_scale = (sums[:, :3] / sums[:, 3:]).tolist()
-        one, error, four = (sum(values) / len(scales) for values in zip(*by_scale, strict=True))
-        psnr_by_scale = {scale: values[0] for scale, values in zip(scales, by_scale, strict=True)}
+        device = self.autoencoder.device
+        means = over_crops(
+            self.params, self.cache, self.accelerator, device, 3, lambda batch: self._measure(field, batch)
+        )
+        one, error, four = (sum(values) / len(scales) for values in zip(*means, strict=True))
+        psnr_by_scale = {scale: values[0] for scale, values in zip(scales, means, strict=True)}
         return Validation(one, error, four - one, psnr_by_scale)
 
-    def _measure(self, field: VectorField, batch: LatentBatch) -> Tensor:
+    def _measure(self, field: VectorField, batch: LatentBatch) -> tuple[float, ...]:
         """Sums over a batch of the PSNR of one step, its RGB L1, the PSNR of four steps, and the count."""
         _, one, four = self.render(field, batch, (1, TEACHER_STEPS))
-        target, one, four = (crop_border(x, CROP_BORDER) for x in (batch.x_H_rec.clamp(0, 1), one, four))
-        crops = range(len(target))
-        sums = [sum(psnr(x[i : i + 1], target[i : i + 1]) for i in crops) for x in (one, four)]
-        error = sum(l1(one[i : i + 1], target[i : i + 1]) for i in crops)
-        return torch.tensor([sums[0], error, sums[1], len(target)], dtype=torch.float64, device=target.device)
+        psnr_of_one, error = summed_errors(one, batch.x_H_rec)
+        psnr_of_four, _ = summed_errors(four, batch.x_H_rec)
+        return psnr_of_one, error, psnr_of_four, len(one)
 
     @torch.no_grad()
     def render(self, field: VectorField, batch: LatentBatch, steps: tuple[int, ...] = (1,)) -> list[Tensor]:

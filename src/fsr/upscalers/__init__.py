@@ -1,20 +1,46 @@
 """Every row of the tables, behind one protocol."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from fsr.autoencoders import FrozenAutoencoder
+from fsr.config import Lua as LuaMethod
+from fsr.config import Params
+from fsr.config import Pixel as PixelMethod
+from fsr.config.rows import RivalRow, rival_rows
 from fsr.flow.field import VectorField
-from fsr.upscalers.base import Rendering, Sample, Upscaler, encode_together
+from fsr.rivals import load_lsrna, load_lua, load_rival
+from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, Stage, Upscaler, encode_together, untimed
 from fsr.upscalers.fsr import Fsr, diagnostics
 from fsr.upscalers.interpolation import Bicubic, DecodedBicubic, FeatureBicubic, LatentBicubic, VaeRoundtrip
+from fsr.upscalers.latent import Lsrna, Lua
+from fsr.upscalers.pixel import Pixel, load_pixel_model
 
-__all__ = ["Fsr", "Rendering", "Sample", "Upscaler", "build_upscalers", "encode_together", "known_upscalers"]
+__all__ = [
+    "Capabilities",
+    "Clock",
+    "Fsr",
+    "Rendering",
+    "Sample",
+    "Stage",
+    "Upscaler",
+    "build_upscalers",
+    "encode_together",
+    "known_upscalers",
+    "rival_upscalers",
+    "untimed",
+]
 
 
-def build_upscalers(names: list[str], field: VectorField, seed: int = 0) -> list[Upscaler]:
-    """The named rows, in the order given, at the cut `field` was trained for.
+def build_upscalers(
+    names: list[str], field: VectorField, seed: int = 0, rivals: Mapping[str, Upscaler] | None = None
+) -> list[Upscaler]:
+    """The named rows, in the order given, at the cut `field` was trained for; `rivals` are methods of others, by name.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
     """
-    known = known_upscalers(field, seed)
+    known = known_upscalers(field, seed) | dict(rivals or {})
     for name in names:
         if name not in known:
             raise ValueError(f"upscaler {name!r} is unknown; choose among {', '.join(known)}")
@@ -22,7 +48,7 @@ def build_upscalers(names: list[str], field: VectorField, seed: int = 0) -> list
 
 
 def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
-    """Every row there is, by name."""
+    """Every row that is no method of others, by name."""
     cut = field.config.cut
     rows: list[Upscaler] = [
         Bicubic(),
@@ -34,3 +60,40 @@ def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
         VaeRoundtrip(cut),
     ]
     return {row.name: row for row in rows}
+
+
+def rival_upscalers(params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder) -> dict[str, Upscaler]:
+    """The methods of others among the rows of `benchmark.upscalers`, by name.
+
+    Args:
+        folders: {model: where its network was saved} of those that are trained (`RivalRow.model`).
+
+    Raises:
+        FileNotFoundError: a network or a file of weights is missing.
+        ValueError: a network is for another autoencoder, or a file of weights is not what the method needs.
+    """
+    known = rival_rows(params.rivals)
+    rows = [known[name] for name in params.benchmark.upscalers if name in known]
+    networks = {
+        row.model: _network(row, params, folders, autoencoder) for row in {row.model: row for row in rows}.values()
+    }
+    return {row.name: _upscaler(row, networks[row.model], params) for row in rows}
+
+
+def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder):
+    method = params.rivals.methods[row.method]
+    if row.budget:
+        return load_rival(folders[row.model], autoencoder)
+    if isinstance(method, PixelMethod):
+        return load_pixel_model(method.weights, autoencoder.device)
+    load = load_lua if isinstance(method, LuaMethod) else load_lsrna
+    return load(method.weights, autoencoder.latent_channels).to(autoencoder.device)
+
+
+def _upscaler(row: RivalRow, network, params: Params) -> Upscaler:
+    method = params.rivals.methods[row.method]
+    if isinstance(method, PixelMethod):
+        return Pixel(network, row.name, method.source, method.tile)
+    if isinstance(method, LuaMethod):
+        return Lua(network, row.name)
+    return Lsrna(network, row.name, row.after, params.seed)

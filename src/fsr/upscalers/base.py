@@ -80,13 +80,16 @@ class Sample:
 
 
 def encode_together(samples: Sequence[Sample], batch: int) -> None:
-    """Make z_L, z_H, x_H_rec and x_L_rec of samples with high resolution, up to `batch` images of one size at once."""
+    """Make z_L and x_L_rec of samples, and z_H and x_H_rec where all have x_H; up to `batch` images of a size at once."""
     autoencoder = samples[0].autoencoder
     z_L = autoencoder.encode_all([sample.x_L for sample in samples], batch)
-    z_H = autoencoder.encode_all([sample.x_H for sample in samples], batch)
-    decoded = zip(autoencoder.decode_all(z_H, batch), autoencoder.decode_all(z_L, batch), strict=True)
-    for sample, low, high, (x_H_rec, x_L_rec) in zip(samples, z_L, z_H, decoded, strict=True):
-        sample.z_L, sample.z_H, sample.x_H_rec, sample.x_L_rec = low, high, x_H_rec, x_L_rec
+    decoded = autoencoder.decode_all(z_L, batch)
+    for sample, latent, image in zip(samples, z_L, decoded, strict=True):
+        sample.z_L, sample.x_L_rec = latent, image
+    if all(sample.x_H is not None for sample in samples):
+        z_H = autoencoder.encode_all([sample.x_H for sample in samples], batch)
+        for sample, latent, image in zip(samples, z_H, autoencoder.decode_all(z_H, batch), strict=True):
+            sample.z_H, sample.x_H_rec = latent, image
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fsr.config import Params
 from fsr.sections import validated
 from fsr.train import TrainFiles, TrainJob, train_field
 
-VALUES = yaml.safe_load((Path(__file__).parents[1] / "tiny/params.yaml").read_text())
+VALUES = yaml.safe_load((Path(__file__).parent / "tiny/params.yaml").read_text())
 CONTEXT = get_context("forkserver")  # imports torch once; every start is a fork of that
 CONTEXT.set_forkserver_preload(["jobs", "fsr.train"])
 RESULTS = ("model/diffusion_pytorch_model.safetensors", "model/config.json", "log.csv", "cut.json", "grid.png")

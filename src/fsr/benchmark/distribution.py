@@ -1,0 +1,119 @@
+"""Distances between the distributions of a row's images and of the reference sets: a long-form CSV."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fsr.benchmark.cells import number
+from fsr.benchmark.features import CLIP
+from fsr.config import Params
+from fsr.files import write_csv
+from fsr.metrics.distribution import LEAST_SAMPLES, Distance, frechet_distance, kernel_distance
+from fsr.metrics.features import load_feature_net
+
+PREFIX = {"images": "", "patches": "patch_"}
+
+
+@dataclass(frozen=True)
+class RowFeatures:
+    """Where the features of a set's rows lie, a file a row; `mode` is "paired" or "base_only"."""
+
+    scale: int
+    set: str
+    mode: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of one row, or the `reason` why there is none.
+
+    Attributes:
+        features: the feature net. metric: fd, kd (of images), patch_fd, patch_kd, or clip, which needs no reference.
+        std: of a kernel distance over its subsets, of a cosine over images.
+        flag: what a reader must know of the number.
+    """
+
+    scale: int
+    set: str
+    mode: str
+    reference: str
+    upscaler: str
+    features: str
+    metric: str
+    value: str = ""
+    std: str = ""
+    samples: int = 0
+    reference_samples: int = 0
+    subset_size: str = ""
+    flag: str = ""
+    reason: str = ""
+
+
+def tabulate_distributions(
+    params: Params, rows: Sequence[RowFeatures], references: Mapping[str, Path], output: Path
+) -> None:
+    """Write a line for every set, reference, row, feature net and distance; a header alone where none is asked for.
+
+    Args:
+        references: {set: file of its features}.
+    """
+    lines = [line for found in rows for line in _lines(params, found, references)]
+    columns = list(Line.__dataclass_fields__)
+    write_csv(output, [asdict(line) for line in lines], columns)
+
+
+def _lines(params: Params, found: RowFeatures, references: Mapping[str, Path]) -> Iterator[Line]:
+    for upscaler in params.benchmark.upscalers:
+        file = found.folder / f"{upscaler}.safetensors"
+        if not file.is_file():
+            continue
+        tensors = load_file(file)
+        place = Line(found.scale, found.set, found.mode, "", upscaler, "", "")
+        for reference, path in references.items():
+            for net in params.benchmark.distribution.features:
+                own = replace(place, reference=reference, features=net)
+                yield from _distances(params, tensors, load_file(path), own)
+        if CLIP in tensors:
+            yield _cosine(tensors[CLIP], replace(place, features=CLIP, metric=CLIP))
+
+
+def _distances(
+    params: Params, features: Mapping[str, Tensor], reference: Mapping[str, Tensor], place: Line
+) -> Iterator[Line]:
+    for kind, prefix in PREFIX.items():
+        name = f"{place.features}.{kind}"
+        ours, theirs = features.get(name), reference.get(name)
+        counts = [0 if sample is None else len(sample) for sample in (ours, theirs)]
+        own = replace(place, samples=counts[0], reference_samples=counts[1])
+        if min(counts) < LEAST_SAMPLES:
+            reason = _why_empty(params, place, counts)
+            yield from (replace(own, metric=f"{prefix}{metric}", reason=reason) for metric in ("fd", "kd"))
+            continue
+        settings = params.benchmark.distribution
+        yield _measured(replace(own, metric=f"{prefix}fd"), frechet_distance(ours, theirs))
+        distance = kernel_distance(ours, theirs, settings.subsets, settings.subset_size, params.seed)
+        yield _measured(replace(own, metric=f"{prefix}kd"), distance)
+
+
+def _why_empty(params: Params, place: Line, counts: Sequence[int]) -> str:
+    reason = load_feature_net(place.features, params.runtime.device).reason
+    if reason:
+        return reason
+    if not counts[1]:
+        return f"{place.reference} is not available"
+    return f"a distance needs {LEAST_SAMPLES} samples on either side, not {counts[0]} and {counts[1]}"
+
+
+def _measured(line: Line, distance: Distance) -> Line:
+    std = "" if distance.std is None else number(distance.std)
+    size = "" if distance.subset_size is None else str(distance.subset_size)
+    return replace(line, value=number(distance.value), std=std, subset_size=size, flag=distance.flag)
+
+
+def _cosine(cosines: Tensor, line: Line) -> Line:
+    mean, std = cosines.mean().item(), cosines.std(correction=0).item()
+    return replace(line, value=number(mean), std=number(std), samples=len(cosines))

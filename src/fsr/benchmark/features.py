@@ -1,0 +1,85 @@
+"""Features of a row's images for distances between distributions, and of the reference sets they are compared with."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fsr.checkpoint import save_tensors
+from fsr.config import Params
+from fsr.datasets import manifest_files
+from fsr.files import read_json
+from fsr.images import quantise, read_image
+from fsr.metrics.clip import load_clip
+from fsr.metrics.features import FeatureNet, load_feature_net, patches
+from fsr.progress import progress_bar
+
+CLIP = "clip"
+
+
+class Extractor:
+    """Takes images row by row; holds nothing where distributions are not asked for.
+
+    Features are asked for by data.reference and benchmark.distribution.features, cosines with prompts by
+    benchmark.distribution.clip; an image has a prompt where prompts/<image>.txt lies beside it.
+
+    Raises:
+        FileNotFoundError: no such CLIP.
+    """
+
+    def __init__(self, params: Params, device: str) -> None:
+        self.settings, self.seed = params.benchmark.distribution, params.seed
+        self.nets = loaded_nets(params, device) if params.data.reference else []
+        self.clip = load_clip(self.settings.clip, device) if self.settings.clip else None
+        self.rows: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, row: str, file: Path, image: Tensor) -> None:
+        """Take what `row` made (1, 3, H, W) of the image in `file`.
+
+        Raises:
+            ValueError: it is smaller than a patch.
+        """
+        for net in self.nets:
+            for kind, part in self._parts(file.stem, image).items():
+                self.rows[row][f"{net.name}.{kind}"].append(net(part).cpu())
+        prompt = file.parent / "prompts" / f"{file.stem}.txt"
+        if self.clip is not None and prompt.is_file():
+            cosine = self.clip(image, prompt.read_text(encoding="utf-8").strip())
+            self.rows[row][CLIP].append(torch.tensor([[cosine]], dtype=torch.float64))
+
+    def _parts(self, name: str, image: Tensor) -> dict[str, Tensor]:
+        return {
+            "images": image,
+            "patches": patches(image, self.settings.patches, self.settings.patch_size, self.seed, name),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write <row>.safetensors for every row: <net>.images (N, D), <net>.patches (N patches, D), clip (N, 1)."""
+        for row, found in self.rows.items():
+            tensors = {name: torch.cat(parts) for name, parts in found.items()}
+            save_tensors(folder / f"{row}.safetensors", tensors, {})
+
+
+def loaded_nets(params: Params, device: str) -> list[FeatureNet]:
+    """Those of benchmark.distribution.features whose weights are at hand."""
+    found = (load_feature_net(name, device).network for name in params.benchmark.distribution.features)
+    return [net for net in found if net is not None]
+
+
+@torch.inference_mode()
+def reference_features(params: Params, dataset_manifest: Path, output: Path) -> None:
+    """Write the features of a reference set's images, as `Extractor.write` does; none of a set that is not available.
+
+    Raises:
+        ValueError: an image is smaller than a patch.
+    """
+    extractor = Extractor(params, params.runtime.device)
+    files = manifest_files(dataset_manifest) if read_json(dataset_manifest).get("available", True) else []
+    with progress_bar(f"features {output.stem}", len(files)) as advance:
+        for file in files:
+            extractor.add(output.stem, file, quantise(read_image(file).to(params.runtime.device)))
+            advance(file.name)
+    if not extractor.rows:
+        save_tensors(output, {}, {})
+    extractor.write(output.parent)

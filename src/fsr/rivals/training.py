@@ -1,0 +1,176 @@
+"""Training methods of others as fsr is trained: on the same crops in the same order, by the same loop, for as long.
+
+"As long" has two meanings, and a study may use both: as many optimiser steps, or as much time. Time is turned into
+steps by timing a step of each method in turns in one process, so that the runs themselves are repeatable.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fsr.autoencoders import FrozenAutoencoder
+from fsr.config import Params
+from fsr.config.rows import RivalRow, trained_methods, trained_rows
+from fsr.files import read_json, write_json
+from fsr.progress import progress_bar
+from fsr.rivals.recipe import build_recipe
+from fsr.train import FieldRecipe, RunFiles, Trainer, export
+from fsr.train.recipe import Recipe
+
+FSR = "fsr"
+ROUNDS = 5
+STAGES = 3  # LUA's: a step of each is timed
+
+
+def recipe_of(params: Params, method: str, cut: str, autoencoder: FrozenAutoencoder) -> Recipe:
+    """The recipe of "fsr" at `cut`, or of a method of `rivals.methods`.
+
+    Raises:
+        ValueError: no such method, or none that is trained.
+    """
+    if method == FSR:
+        return FieldRecipe(params, cut, autoencoder)
+    return build_recipe(params, method, autoencoder)
+
+
+def search_rate(
+    params: Params,
+    method: str,
+    cut: str,
+    manifest: Path,
+    autoencoder: FrozenAutoencoder,
+    output: Path,
+    threads: int,
+    work: Path,
+) -> None:
+    """Train `method` for `rivals.search_steps` at each of `rivals.learning_rates`; write how held-out crops came out.
+
+    Raises:
+        ValueError: no such method, or none that is trained.
+        FloatingPointError: no learning rate gave finite steps.
+    """
+    torch.set_num_threads(threads)
+    steps, runs = params.rivals.search_steps, []
+    for rate in params.rivals.learning_rates:
+        own = changed(params, lr=rate, steps=steps, validate_every=steps)
+        trainer = Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, work)
+        try:
+            trainer.run(steps)
+            runs.append({"lr": rate, "validation_psnr": trainer.log.rows[-1]["validation_psnr"], "reason": ""})
+        except FloatingPointError as error:
+            runs.append({"lr": rate, "validation_psnr": None, "reason": str(error)})
+    finite = [run for run in runs if run["validation_psnr"] is not None]
+    if not finite:
+        raise FloatingPointError(f"{method} trains at none of rivals.learning_rates; add smaller ones")
+    best = max(finite, key=lambda run: run["validation_psnr"])["lr"]
+    write_json(output, {"method": method, "steps": steps, "runs": runs, "best": best})
+
+
+def time_steps(
+    params: Params, cut: str, manifest: Path, autoencoder: FrozenAutoencoder, output: Path, threads: int, work: Path
+) -> None:
+    """Write the seconds of an optimiser step of fsr and of every method that is trained, timed in turns."""
+    torch.set_num_threads(threads)
+    own = changed(params, steps=(ROUNDS + 1) * STAGES * turn_of(params))
+    timed = {
+        method: _Timed(Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, work))
+        for method in (FSR, *trained_methods(params))
+    }
+    with progress_bar("time steps", (ROUNDS + 1) * len(timed)) as advance:
+        for _ in range(ROUNDS + 1):  # the first round warms up
+            for method, item in timed.items():
+                item.measure()
+                advance(method)
+    write_json(output, {method: item.step_seconds for method, item in timed.items()})
+
+
+class _Timed:
+    """A trainer, and the seconds its steps took: those of a whole turn of pixel terms and scales, in each stage."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.feed = trainer, trainer.feed()
+        starts = (stage * trainer.train.steps // STAGES for stage in range(STAGES))
+        steps = (start + step for start in starts for step in range(turn_of(trainer.params)))
+        self.seconds: dict[int, list[float]] = {step: [] for step in steps}
+
+    def measure(self) -> None:
+        for step, seconds in self.seconds.items():
+            self.trainer.step = step
+            seconds.append(_seconds(lambda: self.trainer.optimise(self.feed)))
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean over the kinds of steps of the median over rounds."""
+        return statistics.mean(statistics.median(seconds[1:]) for seconds in self.seconds.values())
+
+
+def turn_of(params: Params) -> int:
+    """Steps after which every scale has had its turn at pixel terms."""
+    return params.train.pixel_loss_every * len(params.scales)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def steps_of(params: Params, model: str, fsr_steps: int, costs: Path | None = None) -> int:
+    """How many steps a rival's run has: as many as fsr's, or as many as take its time.
+
+    Args:
+        model: as `trained_rows` names them. fsr_steps: how many fsr's run had.
+        costs: what `time_steps` wrote; needed where the budget is time.
+
+    Raises:
+        ValueError: no such model.
+    """
+    row = _row(params, model)
+    if row.budget == "steps":
+        return fsr_steps
+    seconds = read_json(costs)
+    return max(1, round(fsr_steps * seconds[FSR] / seconds[row.method]))
+
+
+def train_rival(
+    params: Params,
+    model: str,
+    steps: int,
+    search: Path,
+    manifest: Path,
+    autoencoder: FrozenAutoencoder,
+    files: RunFiles,
+    threads: int,
+    work: Path,
+) -> None:
+    """Train one rival for `steps` steps at the learning rate its search found, and write its files.
+
+    Raises:
+        ValueError: no such model.
+        FloatingPointError: too many steps in a row were not finite.
+        OSError: a file cannot be written; the last checkpoint is intact.
+    """
+    torch.set_num_threads(threads)
+    own = changed(params, lr=read_json(search)["best"], steps=steps, tracking=params.tracking.mode)
+    trainer = Trainer(own, build_recipe(own, _row(params, model).method, autoencoder), manifest, work)
+    trainer.run(steps)
+    export(trainer, files)
+
+
+def _row(params: Params, model: str) -> RivalRow:
+    rows = {row.model: row for row in trained_rows(params)}
+    if model not in rows:
+        raise ValueError(f"{model!r} is no row of benchmark.upscalers that is trained; choose one of {', '.join(rows)}")
+    return rows[model]
+
+
+def changed(params: Params, tracking: str = "disabled", **train: float) -> Params:
+    """`params` with some of `train` changed: without its budget of hours, its consistency term, and tracking."""
+    consistency = params.train.consistency.model_copy(update={"weight": 0})
+    own = params.train.model_copy(update={"hours": None, "consistency": consistency, **train})
+    return params.model_copy(update={"train": own, "tracking": params.tracking.model_copy(update={"mode": tracking})})
