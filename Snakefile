@@ -41,6 +41,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/ablation.smk"
 include: "workflow/rules/rivals.smk"
 include: "workflow/rules/benchmark.smk"
+include: "workflow/rules/distribution.smk"
+include: "workflow/rules/runtime.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fsr.config import Consistency, Params, Train
+from fsr.config.rows import trained_methods
 from fsr.provenance import module_sources
 from fsr.sections import Section, read_yaml
 from fsr.train.schedule import RESUMABLE, run_key
@@ -185,9 +186,10 @@ def test_the_repository_holds_no_data_and_only_small_weights(root):
 def test_the_default_experiments_rows_and_cuts_are_complete(root):
     params = read_yaml(Params, root / "params.yaml")
     assert params.probe.cuts == ["f1", "f2", "f3", "f4", "f5"]
-    diagnostics = {"fsr_euler2", "fsr_euler4", "fsr_heun4", "fsr_eta0.03", "fsr_eta0.05", "fsr_eta0.10"}
     honest = {"bicubic", "decoded_bicubic", "latent_bicubic", "feature_bicubic", "vae_roundtrip"}
-    assert set(params.benchmark.upscalers) == honest | diagnostics | {"fsr"}
+    assert set(params.benchmark.upscalers) >= honest | {"fsr", "fsr_euler4"}
+    assert {method.kind for method in params.rivals.methods.values()} == {"lua", "lsrna"}
+    assert set(trained_methods(params)) == set(params.rivals.methods), "each is measured"
     decided_by_ablation = {"flow", "endpoint", "fft"}
     assert {name for name, weight in params.train.losses.model_dump().items() if not weight} == decided_by_ablation
 
@@ -223,5 +225,5 @@ def test_the_readmes_rulegraph_is_the_workflows(root):
     on_request = {"ablation.smk"}
     chapters = [file for file in (root / "workflow/rules").glob("*.smk") if file.name not in on_request]
     text = "".join(file.read_text() for file in chapters)
-    unused = {"generate"}  # no set of the default study is generated
+    unused = {"generate", "reference_features"}  # the default study generates no set and has no reference
     assert drawn == set(re.findall(r"^ *rule (\w+):", text, flags=re.MULTILINE)) - set(NOUNS) - unused | {"all"}

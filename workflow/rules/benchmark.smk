@@ -1,4 +1,4 @@
-"""Benchmark: every row on every test set at every scale, under every protocol; distributions; run times."""
+"""Benchmark: every row on every test set at every scale, under every protocol."""
 
 BENCHMARK = f"{RESULTS}/benchmark"
 ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
@@ -83,88 +83,9 @@ rule benchmark_set:
         "../scripts/join_rows.py"
 
 
-rule reference_features:
-    input:
-        manifest=rules.dataset.output.manifest,
-        code=code("benchmark.features"),
-    output:
-        features=f"{BENCHMARK}/features/reference/{{set}}.safetensors",
-    log:
-        f"{LOGS}/reference_features/{{set}}.log",
-    benchmark:
-        f"{LOGS}/reference_features/{{set}}.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
-    resources:
-        mem_mb=memory(4000, GPUS),
-        gpu=GPUS,
-    params:
-        **sections("seed", "runtime"),
-        distribution=config["benchmark"]["distribution"],
-    script:
-        "../scripts/reference_features.py"
-
-
-rule distribution:
-    input:
-        rows=of_every_set(rules.benchmark_set.output.features),
-        references=expand(rules.reference_features.output.features, set=PARAMS.data.reference),
-        code=code("benchmark.distribution"),
-    output:
-        table=f"{BENCHMARK}/distribution.csv",
-    log:
-        f"{LOGS}/distribution.log",
-    benchmark:
-        f"{LOGS}/distribution.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(4000),
-    params:
-        **sections("seed"),
-        distribution=config["benchmark"]["distribution"],
-        upscalers=PARAMS.benchmark.upscalers,
-        sets=[(scale, name, bool(mode)) for scale in PARAMS.scales for mode, name in MEASURED],
-    script:
-        "../scripts/distribution.py"
-
-
-rule measure_runtime:
-    input:
-        weights=rules.train_field.output.weights,
-        field=rules.train_field.output.config,
-        rivals=expand(rules.train_rival.output.weights, model=TRAINED),
-        rival_configs=expand(rules.train_rival.output.config, model=TRAINED),
-        rival_files=RIVAL_FILES,
-        autoencoder=autoencoder_files(),
-        code=code("benchmark.runtime", "autoencoders"),
-    output:
-        table=f"{BENCHMARK}/runtime.csv",
-    log:
-        f"{LOGS}/measure_runtime.log",
-    benchmark:
-        f"{LOGS}/measure_runtime.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
-    resources:
-        mem_mb=memory(8000, GPUS),
-        gpu=GPUS,
-    params:
-        **sections("seed", "scales", "runtime", "vae", "rivals"),
-        sizes=config["benchmark"]["runtime"],
-        upscalers=PARAMS.benchmark.upscalers,
-        dtype=PARAMS.benchmark.dtype,
-        models=list(TRAINED),
-    script:
-        "../scripts/runtime.py"
-
-
 rule benchmark:
     input:
         of_every_set(rules.benchmark_set.output.table),
-        rules.distribution.output.table,
-        rules.measure_runtime.output.table,
+        f"{BENCHMARK}/distribution.csv",
+        f"{BENCHMARK}/runtime.csv",
     localrule: True

@@ -64,7 +64,9 @@ rule train_rival:
     input:
         search=lambda wildcards: expand(rules.search_rate.output.search, method=TRAINED[wildcards.model].method)[0],
         # Times differ from run to run: what was trained for them stays.
-        costs=lambda wildcards: ancient(rules.time_steps.output.costs) if TRAINED[wildcards.model].budget == "time" else [],
+        costs=lambda wildcards: (
+            ancient(rules.time_steps.output.costs) if TRAINED[wildcards.model].budget == "time" else []
+        ),
         field=ancient(rules.train_field.output.runtime),
         latents=rules.encode.output.manifest,
         autoencoder=autoencoder_files(),

@@ -32,7 +32,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Line:
-    """What one stage of a row takes for a low-resolution image of `side` pixels; or the `reason` why there is no number.
+    """What one stage of a row takes for a low-resolution image of `side` pixels; or the `reason` why it has none.
 
     Attributes:
         entry: what the row is given: an image, or the latent a generator has left.

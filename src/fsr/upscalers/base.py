@@ -80,7 +80,7 @@ class Sample:
 
 
 def encode_together(samples: Sequence[Sample], batch: int) -> None:
-    """Make z_L and x_L_rec of samples, and z_H and x_H_rec where all have x_H; up to `batch` images of a size at once."""
+    """Make z_L and x_L_rec of samples, and z_H and x_H_rec where all have x_H; `batch` images of one size at once."""
     autoencoder = samples[0].autoencoder
     z_L = autoencoder.encode_all([sample.x_L for sample in samples], batch)
     decoded = autoencoder.decode_all(z_L, batch)
