@@ -104,7 +104,15 @@ def test_no_two_sets_of_the_registry_answer_to_one_name_unless_they_are_halves_o
 def test_an_unknown_set_lists_the_known_ones(registry):
     with pytest.raises(ValueError, match="'Set6' is not in the registry; choose one of .*Set5"):
         lookup(registry, "Set6")
-    assert lookup(registry, "Set5") is registry["Set5"]
+    assert lookup(registry, "Set5", {"Set5": "elsewhere"}) is registry["Set5"]
+
+
+def test_a_folder_of_your_own_is_a_set_without_registered_content(registry, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
+    mine = lookup(registry, "Mine", {"Mine": str(tmp_path)})
+    found = find(mine, str(tmp_path))
+    assert set(found.files) == {"mine"}
+    assert not verify(mine, found).verified
 
 
 def rewritten(root: Path, tmp_path: Path, *, drop: str = "", twice: bool = False, **cells: str) -> Path:

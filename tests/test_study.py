@@ -15,7 +15,8 @@ from tiny_flux import save_tiny_flux
 
 from fsr.datasets import find, read_registry
 
-AFTER_TRAINING = {"benchmark_rows", "benchmark_set", "build_report"}
+AFTER_ROWS = {"benchmark_rows", "benchmark_set", "distribution", "build_report"}
+AFTER_TRAINING = {"search_rate", "train_rival", "measure_runtime", *AFTER_ROWS}
 
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -73,7 +74,7 @@ def test_it_leaves_everything_a_reader_needs(study):
     rows = list(csv.DictReader((report / "tables/benchmark.csv").open()))
     assert {row["upscaler"] for row in rows} >= {"bicubic", "feature_bicubic", "fsr", "vae_roundtrip"}
     logs = list((study / "results/tiny/logs").rglob("*.benchmark.tsv"))
-    assert len(logs) == 13, "each job leaves what it took"
+    assert len(logs) == 20, "each job leaves what it took"
 
 
 def test_a_second_call_has_nothing_to_do(root, study):
@@ -136,14 +137,7 @@ def test_an_unknown_set_is_named_with_the_known_ones(root, tmp_path):
 
 def test_a_new_test_set_trains_nothing_and_one_that_cannot_be_had_is_named_in_the_tables(root, copied):
     change(copied, lambda values: values["data"].update(test=["EmbeddedTiny", "Manga109"], optional=["Manga109"]))
-    assert planned(root, copied) == {
-        "dataset",
-        "leakage",
-        "accept_leakage",
-        "benchmark_rows",
-        "benchmark_set",
-        "build_report",
-    }
+    assert planned(root, copied) == {"dataset", "leakage", "accept_leakage", *AFTER_ROWS}
     output = snakemake(root, copied, "all")
     assert output.returncode == 0, output.stdout + output.stderr
     report = copied / "results/tiny/report"
@@ -208,6 +202,8 @@ def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
     folder = new_study(root, tmp_path)
     change(folder, lambda values: (values.update(scales=[2, 4]), values["latents"].update(crop_size=64)))
     change(folder, lambda values: values["probe"].update(margin=10.0))
+    rows = ["bicubic", "decoded_bicubic", "feature_bicubic", "fsr", "lua_steps", "vae_roundtrip"]
+    change(folder, lambda values: values["benchmark"].update(upscalers=rows))
     output = snakemake(root, folder, "all")
     assert output.returncode == 0, output.stdout + output.stderr
     results = folder / "results/tiny"
@@ -220,15 +216,23 @@ def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
     assert decision["cut"] == field["cut"] == min(tried, key=tried.get)
     rows = list(csv.DictReader((results / "report/tables/benchmark.csv").open()))
     assert {row["scale"] for row in rows} == {"2", "4"}
-    psnr = {row["scale"]: float(row["psnr"]) for row in rows if row["upscaler"] == "bicubic" and row["target"] == "hr"}
-    assert psnr["4"] < psnr["2"]
+    for upscaler in ("bicubic", "lua_steps"):
+        found = [row for row in rows if row["upscaler"] == upscaler and row["target"] == "hr"]
+        psnr = {row["scale"]: float(row["psnr"]) for row in found}
+        assert psnr["4"] < psnr["2"]
+
+
+def test_a_method_that_is_not_measured_is_not_trained(root, copied):
+    rows = ["bicubic", "decoded_bicubic", "feature_bicubic", "fsr", "vae_roundtrip"]
+    change(copied, lambda values: values["benchmark"].update(upscalers=rows))
+    assert planned(root, copied) == {"measure_runtime", *AFTER_ROWS}
 
 
 def test_an_ablation_is_planned_on_request_alone(root, copied):
     assert planned(root, copied, "ablation") == {"time_variants", "train_variant", "tabulate_variants", "ablation"}
 
 
-@pytest.mark.parametrize("name", ["taef2", "flux"])
+@pytest.mark.parametrize("name", ["taef2", "flux", "smoke"])
 def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
     shutil.copy(root / "params.yaml", tmp_path)
     preset = ("--configfile", str(root / f"experiments/{name}.yaml"))
@@ -243,7 +247,8 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
         "select_cut",
         "train_field",
     }
-    assert rules == expected | AFTER_TRAINING | ({"generate"} if name == "flux" else set())
+    of_flux = {"generate", "reference_features"} if name == "flux" else set()
+    assert rules == expected | AFTER_TRAINING | {"time_steps"} | of_flux
 
 
 def test_a_missing_image_is_named(root, copied):

@@ -124,15 +124,35 @@ def _cell(column: str, kind: Any, text: str) -> Any:
     return text
 
 
-def lookup(registry: Mapping[str, Dataset], name: str) -> Dataset:
-    """The named set.
+def lookup(registry: Mapping[str, Dataset], name: str, folders: Mapping[str, str] | None = None) -> Dataset:
+    """The named set: one of the registry, or your own, of which `folders` (data.folders) alone knows.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
     """
-    if name not in registry:
-        raise ValueError(f"dataset {name!r} is not in the registry; choose one of {', '.join(registry)}")
-    return registry[name]
+    if name in registry:
+        return registry[name]
+    if name not in (folders or {}):
+        known = ", ".join(registry)
+        raise ValueError(
+            f"dataset {name!r} is not in the registry; choose one of {known}, or name its folder in data.folders"
+        )
+    return Dataset(
+        name=name,
+        aliases=(),
+        role="test",
+        images=0,
+        pixels=0,
+        source="manual",
+        location=(),
+        bytes=0,
+        sha256="",
+        parts=(),
+        leave_out=(),
+        content="",
+        licence="not known",
+        by_hand="Put its images there.",
+    )
 
 
 def find(dataset: Dataset, folder: str | None = None, mirror: str | None = None) -> Found | None:

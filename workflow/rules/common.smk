@@ -46,8 +46,9 @@ def is_at_hand(name):
     """Whether a set is in data/raw, or on this machine to be put there."""
     if source_in_place(name):
         return True
+    folders = PARAMS.data.folders
     try:
-        return locate(lookup(REGISTRY, name), PARAMS.data.folders.get(name), PARAMS.data.mirror) is not None
+        return locate(lookup(REGISTRY, name, folders), folders.get(name), PARAMS.data.mirror) is not None
     except (OSError, ValueError) as error:
         raise WorkflowError(str(error)) from None
 

@@ -8,5 +8,5 @@ from fsr.datasets import lookup, read_registry
 from fsr.sources import obtain
 
 params = start(snakemake)
-dataset = lookup(read_registry(snakemake.input.registry), snakemake.wildcards.set)
+dataset = lookup(read_registry(snakemake.input.registry), snakemake.wildcards.set, params.data.folders)
 obtain(dataset, Path(snakemake.output.manifest), params.data, Path(snakemake.params.work))
