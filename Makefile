@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 1
 
-.PHONY: study test lint tiny readme pull clean
+.PHONY: study test lint tiny smoke readme pull clean
 
 # The packages are installed once, and again when what is asked for changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ lint: $(VENV)/.installed
 
 tiny: $(VENV)/.installed
 	$(BIN)/snakemake --directory tests/tiny --cores $(CORES) all
+
+# Every method on a real autoencoder and real benchmarks, at a budget of minutes.
+smoke: $(VENV)/.installed
+	$(BIN)/snakemake --cores $(CORES) all --configfile experiments/smoke.yaml
 
 # The generated parts of README.md, from the embedded study's results.
 readme: study

@@ -137,22 +137,7 @@ def lookup(registry: Mapping[str, Dataset], name: str, folders: Mapping[str, str
         raise ValueError(
             f"dataset {name!r} is not in the registry; choose one of {known}, or name its folder in data.folders"
         )
-    return Dataset(
-        name=name,
-        aliases=(),
-        role="test",
-        images=0,
-        pixels=0,
-        source="manual",
-        location=(),
-        bytes=0,
-        sha256="",
-        parts=(),
-        leave_out=(),
-        content="",
-        licence="not known",
-        by_hand="Put its images there.",
-    )
+    return Dataset(name, (), "test", 0, 0, "manual", (), 0, "", (), (), "", "not known", "Put its images there.")
 
 
 def find(dataset: Dataset, folder: str | None = None, mirror: str | None = None) -> Found | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from fsr.metrics.distribution import distances, frechet_distance, kernel_distance, label, no_distances
+from fsr.metrics.distribution import frechet_distance, kernel_distance, label
 
 
 def sample(count: int, dimensions: int = 6, *, seed: int = 0, shift: float = 0.0) -> torch.Tensor:
@@ -134,29 +134,6 @@ def test_what_has_no_distance_is_an_error_with_its_remedy(features, reference, m
 def test_a_subset_of_one_sample_is_an_error():
     with pytest.raises(ValueError, match="set subset_size to 2 or more"):
         kernel_distance(sample(9), sample(9), 5, 1, 0)
-
-
-def test_rows_state_what_they_are_made_of():
-    options = {"subsets": 3, "subset_size": 4, "seed": 0}
-    a, b = sample(9), sample(8, seed=1)
-    frechet, kernel = distances("efficientnet_lite0", a, b, patches=True, **options)
-    assert (frechet.metric, kernel.metric) == ("pFD-EffLite0", "pKD-EffLite0")
-    assert (frechet.value, frechet.std, frechet.subset_size) == (frechet_distance(a, b).value, None, None)
-    expected = kernel_distance(a, b, **options)
-    assert (kernel.value, kernel.std, kernel.subset_size, kernel.subsets) == (expected.value, expected.std, 4, 3)
-    for row in (frechet, kernel):
-        assert (row.features, row.samples, row.reference_samples, row.reason) == ("efficientnet_lite0", 9, 8, "")
-
-
-def test_where_there_is_no_distance_rows_say_why():
-    options = {"subsets": 3, "subset_size": 4, "seed": 0}
-    single = distances("inception_fidelity", sample(1), sample(8), patches=False, **options)
-    assert [row.reason for row in single] == ["a distance needs 2 samples on either side, not 1 and 8"] * 2
-    absent = no_distances("inception_fidelity", "no weights", patches=False)
-    assert [(row.metric, row.value, row.reason) for row in absent] == [
-        ("FID", None, "no weights"),
-        ("KID", None, "no weights"),
-    ]
 
 
 def test_only_distances_of_inceptions_features_are_called_fid_and_kid():

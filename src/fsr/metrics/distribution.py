@@ -1,6 +1,6 @@
 """Distances between two samples of features: Frechet and kernel, and what tables call them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -33,28 +33,6 @@ class Distance:
     std: float | None = None
     subset_size: int | None = None
     subsets: int | None = None
-
-
-@dataclass(frozen=True)
-class DistributionRow:
-    """A line of a table: a distance, or the reason why `value` is None.
-
-    Attributes:
-        features: the feature net; metric: what tables call the distance.
-        samples, reference_samples: images, or patches, on either side.
-        flag: what a reader must know of the value; else empty.
-    """
-
-    features: str
-    metric: str
-    value: float | None
-    std: float | None
-    samples: int
-    reference_samples: int
-    subset_size: int | None
-    subsets: int | None
-    flag: str
-    reason: str
 
 
 def label(net: str, kind: Kind, patches: bool) -> str:
@@ -124,51 +102,6 @@ def kernel_distance(features: Tensor, reference: Tensor, subsets: int, subset_si
         subset_size=size,
         subsets=1 if whole else subsets,
     )
-
-
-def distances(
-    net: str, features: Tensor, reference: Tensor, *, patches: bool, subsets: int, subset_size: int, seed: int
-) -> list[DistributionRow]:
-    """Both distances between features (N, D) and reference (M, D) of `net`; empty where a side has one sample or none.
-
-    Raises:
-        ValueError: unknown net, features that differ in dimension or are not finite, subsets of one sample.
-    """
-    counts = len(features), len(reference)
-    if min(counts) < LEAST_SAMPLES:
-        reason = f"a distance needs {LEAST_SAMPLES} samples on either side, not {counts[0]} and {counts[1]}"
-        return no_distances(net, reason, patches=patches, samples=counts[0], reference_samples=counts[1])
-    found = {
-        "fd": frechet_distance(features, reference),
-        "kd": kernel_distance(features, reference, subsets, subset_size, seed),
-    }
-    return [
-        DistributionRow(
-            features=net,
-            metric=label(net, kind, patches),
-            value=distance.value,
-            std=distance.std,
-            samples=counts[0],
-            reference_samples=counts[1],
-            subset_size=distance.subset_size,
-            subsets=distance.subsets,
-            flag=distance.flag,
-            reason="",
-        )
-        for kind, distance in found.items()
-    ]
-
-
-def no_distances(
-    net: str, reason: str, *, patches: bool, samples: int = 0, reference_samples: int = 0
-) -> list[DistributionRow]:
-    """The two rows of `net` without values, and why.
-
-    Raises:
-        ValueError: unknown net.
-    """
-    empty = DistributionRow(net, "", None, None, samples, reference_samples, None, None, "", reason)
-    return [replace(empty, metric=label(net, kind, patches)) for kind in ("fd", "kd")]
 
 
 def _check(features: Tensor, reference: Tensor) -> None:
