@@ -4,8 +4,7 @@ And a mixed one: two protocols, a set that is not available, one that is a varia
 And one at two scales, of which the larger is noisier, with one set that is not available.
 """
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -15,34 +14,39 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from synthetic_stages import COST, FLAG, MODELS, write_csv, write_machine, write_probe, write_training
 
 from fsr.config import Params
 from fsr.files import write_json
 from fsr.images import write_image
 from fsr.metrics.fidelity import l1, psnr, ssim
-from fsr.report import ReportInputs
+from fsr.report import ReportInputs, build_report, names
 from fsr.report.cells import COLUMNS, read_benchmark
+from fsr.report.columns import Column, columns
 from fsr.report.published import COLUMNS as PUBLISHED_COLUMNS
 
 HEIGHT, WIDTH, SCALE = 48, 64, 2
 SETS = {"SetA": ("ant", "bee", "cat"), "SetB": ("dog", "eel", "fox")}
 NOISE = {"bicubic": 0.06, "decoded_bicubic": 0.08, "latent_bicubic": 0.25, "feature_bicubic": 0.12, "fsr": 0.03,
-         "fsr_euler2": 0.035, "fsr_eta0.10": 0.05, "vae_roundtrip": 0.0}  # fmt: skip
+         "lua_steps": 0.045, "lsrna_steps_matched": 0.07, "lsrna_steps_noised": 0.3, "fsr_euler2": 0.035,
+         "fsr_eta0.10": 0.05, "vae_roundtrip": 0.0}  # fmt: skip
+BASE_NOISE = {name: noise for name, noise in NOISE.items() if name != "vae_roundtrip"}
+BASE_ONLY = ("Gen", ("g1", "g2", "g3", "g4", "g5", "g6"))
 LOSES_ON = ("SetB", "fox")  # there fsr is noisier than feature_bicubic
-GALLERY = ("lr", "bicubic", "feature_bicubic", "fsr", "vae_roundtrip", "hr")
+GALLERY = ("lr", "bicubic", "feature_bicubic", "fsr", "lua_steps", "vae_roundtrip", "hr")
 PUBLISHED = (
     ("Someone", "https://example.org/paper", "main", "SetB", "magic", "Y crop 2", "psnr", "31.40"),
     ("Someone", "https://example.org/paper", "main", "SetB", "magic", "Y crop 2", "ssim", "0.9120"),
     ("Another", "a thesis", "main", "SetB", "spell", "RGB", "niqe_like", "4.100"),
     ("Another", "a thesis", "main", "Manga109", "spell", "RGB", "psnr", "30.1"),
     ("Another", "a thesis", "main", "Elsewhere", "spell", "RGB", "psnr", "99.9"),
+    ("Someone", "https://example.org/paper", "contextual", "SetB", "lua", "raw HR RGB crop 2", "psnr", "27.99"),
+    ("Someone", "https://example.org/paper", "runtime", "512->1024", "lua", "a GPU", "total_ms", "421.1"),
 )
 MATCH = {"train_set": "Train", "train_image": "302", "test_set": "SetA", "test_image": "bee", "scale": 1.02,
          "rotation_degrees": -0.4, "mirrored": True, "overlap": 0.987, "correlation": 0.9912,
          "inliers": 120}  # fmt: skip
-COST = {"steps": 60, "seconds": 3725.4, "crops": 120, "data_wait_share": 0.0123, "skipped_steps": 0, "processes": 1,
-        "peak_memory_gib": 1.25, "autocast": "float32"}  # fmt: skip
-NO_LPIPS, NO_FEATURE = "LPIPS backbone alex is not at hand", "not a method in feature space"
+NO_LPIPS, NO_FEATURE = "the backbone alex is not at hand", "not a method in feature space"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Facts:
     published: tuple[tuple[str, ...], ...] = PUBLISHED
     match: dict = field(default_factory=lambda: MATCH)
     cost: dict = field(default_factory=lambda: COST)
+    flag: str = FLAG
+    base_only: tuple[str, tuple[str, ...]] = BASE_ONLY
 
 
 @pytest.fixture(scope="session")
@@ -120,13 +126,42 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, facts: Facts) -> ReportInput
     train = _manifest("Train", 3, role="train", excluded=["303"])
     set_a, set_b = _manifest("SetA"), _manifest("SetB", variant="GTmod12", cropped=True, verified=False)
     protocols = ("strict", "prototype")
-    return _write_results(root, protocols, [train, set_a, absent, set_b], matches=[MATCH], published=PUBLISHED)
+    return _write_results(root, protocols, [train, set_a, absent, set_b, _manifest("Gen", 6, role="reference")],
+                          matches=[MATCH], published=PUBLISHED, base_only=[SCALE])  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def cells(results: ReportInputs) -> pd.DataFrame:
+def page_path(params: Params, results: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the synthetic experiment, its tables and figures beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    build_report(params, results, folder)
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def mixed_folder(mixed_params: Params, mixed: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the mixed experiment."""
+    folder = tmp_path_factory.mktemp("mixed")
+    build_report(mixed_params, mixed, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def found(cells: pd.DataFrame) -> list[Column]:
+    """The same, a column a metric and place."""
+    return columns(cells)
+
+
+@pytest.fixture(scope="session")
+def cells(results: ReportInputs, rows: dict[str, names.Row]) -> pd.DataFrame:
     """What was measured in the synthetic experiment."""
-    return read_benchmark(results.benchmarks, ("strict",), (SCALE,)).measured
+    return read_benchmark(results.benchmarks, ("strict",), (SCALE,), rows).measured
+
+
+@pytest.fixture(scope="session")
+def rows(params: Params) -> dict[str, names.Row]:
+    """Every row the synthetic experiment may have."""
+    return names.rows(params.rivals)
 
 
 def _manifest(name: str, images: int = 3, role: str = "test", **found: object) -> dict:
@@ -142,6 +177,7 @@ def _write_results(
     matches: Sequence[dict] = (),
     published: Sequence = (),
     scales: Sequence[int] = (SCALE,),
+    base_only: Sequence[int] = (),
 ) -> ReportInputs:
     rng = np.random.default_rng(0)
     sets = [manifest for manifest in manifests if manifest["role"] == "test"]
@@ -151,16 +187,17 @@ def _write_results(
         if each["available"]:
             lines = [ln for image in SETS[name] for ln in _benchmark_image(root, protocols, scale, name, image, rng)]
         (root / f"x{scale}").mkdir(exist_ok=True)
-        _write_csv(root / f"x{scale}/{name}.csv", COLUMNS, lines)
+        write_csv(root / f"x{scale}/{name}.csv", COLUMNS, lines)
     for manifest in manifests:
         write_json(root / f"raw/{manifest['name']}/manifest.json", manifest)
     compared = {"train": [{"set": "Train", "images": 3}], "test": [{"set": name, "images": 3} for name in SETS]}
     write_json(root / "leakage.json", {"action": "report", "method": {}, **compared, "matches": list(matches)})
-    _write_csv(root / "published.csv", PUBLISHED_COLUMNS, list(published))
+    write_csv(root / "published.csv", PUBLISHED_COLUMNS, list(published))
     for seed, name in enumerate(("grid", "validation", "leakage"), start=1):
         write_image(root / f"{name}.png", torch.rand(3, 40, 90, generator=torch.Generator().manual_seed(seed)))
-    _write_probe(root)
-    _write_training(root, rng)
+    write_probe(root)
+    write_training(root, rng)
+    write_machine(root, tuple(scales))
     return ReportInputs(
         benchmarks=tuple(root / f"x{scale}/{each['name']}.csv" for scale, each in product(scales, sets)),
         pictures=root / "images",
@@ -176,7 +213,45 @@ def _write_results(
         train_grid=root / "validation.png",
         train_runtime=root / "runtime.json",
         trained_cut=root / "cut.json",
+        base_only=tuple(write_base_only(root, scale, protocols[0], rng) for scale in base_only),
+        distribution=root / "distribution.csv",
+        runtime=root / "runtime.csv",
+        training_costs=root / "training_costs.csv",
+        rivals={model: root / f"rivals/{model}/runtime.json" for model in MODELS},
+        searches=tuple(root / f"rivals/{method}/search.json" for method in ("fsr", "lua")),
     )
+
+
+def base_lines(
+    place: tuple, pictures: Iterable[str], rng: np.random.Generator, flat: str = ""
+) -> list[tuple[str, ...]]:
+    """The cells of one image against the low-resolution one; on the image `flat` there is no HF gain."""
+    lines = []
+    for row in pictures:
+        noise = NOISE[row] + 0.01
+        values = {"base_psnr": 30 - 20 * np.log10(10 * noise) + rng.normal(0, 0.1), "base_ssim": 1 - noise,
+                  "base_l1": noise / 10, "base_gradient_l1": noise / 5, "hf_energy": noise, "hf_gain": 1 + noise,
+                  "lf_drift": noise, "colour_shift": 10 * noise}  # fmt: skip
+        for metric, value in values.items():
+            undefined = metric == "hf_gain" and place[3] == flat
+            lines.append(
+                (*place, row, "lr", metric, *(("", "the base is flat") if undefined else (f"{value:.8g}", "")))
+            )
+    return lines
+
+
+def write_base_only(root: Path, scale: int, protocol: str, rng: np.random.Generator) -> Path:
+    """A set that was enlarged as it is, with its pictures."""
+    name, images = BASE_ONLY
+    lines = [ln for image in images for ln in base_lines((protocol, scale, name, image), BASE_NOISE, rng, flat="g6")]
+    for row, image in product(("lr", "bicubic", "feature_bicubic", "fsr", "lua_steps"), images):
+        size = (HEIGHT, WIDTH) if row != "lr" else (HEIGHT // scale, WIDTH // scale)
+        path = root / f"images/base_only/x{scale}" / name / row / f"{image}.png"
+        write_image(path, torch.from_numpy(rng.random((1, 3, *size))).float())
+    path = root / f"base_only/x{scale}/{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(path, COLUMNS, lines)
+    return path
 
 
 def _benchmark_image(
@@ -195,89 +270,16 @@ def _benchmark_image(
     shown = pictures | {"hr": hr, "lr": target[..., ::scale, ::scale]}
     for row in GALLERY:
         write_image(root / f"images/x{scale}" / name / row / f"{image}.png", shown[row])
-    lines = []
-    for protocol, (row, picture) in product(protocols, pictures.items()):
-        for goal, goal_picture in (("x_H_rec", target), ("hr", hr)):
+    lines = [line for protocol in protocols for line in base_lines((protocol, scale, name, image), pictures, rng)]
+    for (row, picture), (goal, goal_picture) in product(pictures.items(), (("x_H_rec", target), ("hr", hr))):
+        values = {"psnr": psnr(picture, goal_picture), "ssim": ssim(picture, goal_picture)}
+        values["rgb_l1"] = l1(picture, goal_picture)
+        for protocol in protocols:
             place = (protocol, scale, name, image, row, goal)
-            values = {
-                "psnr": psnr(picture, goal_picture) + (0.3 if protocol == "prototype" else 0.0),
-                "ssim": ssim(picture, goal_picture),
-                "rgb_l1": l1(picture, goal_picture),
-            }
-            lines += [(*place, metric, f"{value:.8g}", "") for metric, value in values.items()]
-            lines.append((*place, "lpips", "", NO_LPIPS))
+            brighter = values | {"psnr": values["psnr"] + (0.3 if protocol == "prototype" else 0.0)}
+            lines += [(*place, metric, f"{value:.8g}", "") for metric, value in brighter.items()]
+            lines.append((*place, "lpips_alex", "", NO_LPIPS))
             if goal == "x_H_rec":
                 in_features = row.startswith(("feature", "fsr"))
                 lines.append((*place, "feature_l1", *((f"{NOISE[row]:.8g}", "") if in_features else ("", NO_FEATURE))))
     return lines
-
-
-def _write_probe(root: Path) -> None:
-    means = ("rgb_l1", "hf_error", "lf_drift", "feature_l1", "fft_gap", "mean_gap", "std_gap", "sensitivity")
-    terms = ("missing_high_frequency", "relative_fft_gap", "relative_lf_drift", "relative_sensitivity", "relative_cost")
-    columns = (
-        "cut",
-        "stage",
-        "status",
-        "reason",
-        "crops",
-        *means,
-        *terms,
-        "score",
-        "score_low",
-        "score_high",
-        "selected",
-    )
-    numbers = ["0.1"] * len(means)
-    rows = [
-        ("f1", "decoder.conv_in", "ok", "", 4, *numbers, 0.2, 0.3, 0.1, 0.2, 0.4, 0.02, -0.05, 0.09, False),
-        ("f2", "decoder.up_blocks.0", "ok", "", 4, *numbers, 0.7, 0.5, 0.1, 0.2, 0.6, 0.56, 0.48, 0.64, True),
-        (
-            "f3",
-            "decoder.up_blocks.1",
-            "oom",
-            "out of memory at 4 crops",
-            0,
-            *[""] * (len(numbers) + len(terms) + 3),
-            False,
-        ),
-    ]
-    _write_csv(root / "probe.csv", columns, rows)
-    _write_probe_companions(root)
-
-
-def _write_probe_companions(root: Path) -> None:
-    runtime = [("f1", 1.5, 8.0, 0.2, 0.4), ("f2", 2.5, 6.0, 0.3, 0.9), ("f3", "", "", "", "")]
-    _write_csv(root / "probe_runtime.csv", ("cut", "head_ms", "tail_ms", "peak_memory_gib", "prototype_score"), runtime)
-    selected = {
-        "cut": "f2",
-        "candidates": ["f2"],
-        "stage": "decoder.up_blocks.0",
-        "score": 0.56,
-        "margin": 0.54,
-        "ambiguous": False,
-        "ranking": ["f2", "f1"],
-    }
-    write_json(root / "selected_cut.json", selected)
-
-
-def _write_training(root: Path, rng: np.random.Generator) -> None:
-    rows = []
-    for step in range(1, 61):
-        fall = np.exp(-step / 15) * rng.uniform(0.9, 1.1)
-        pixel = f"{0.3 * fall:.5g}" if step % 2 == 0 else ""
-        validation = [""] * 3
-        if step % 10 == 0:
-            validation = [f"{20 + 5 * (1 - fall):.4f}", f"{0.1 * fall:.4f}", f"{0.1 - fall:.4f}"]
-        rows.append((step, 1e-3, f"{fall:.5g}", f"{0.5 * fall:.5g}", pixel, 3 * fall, 0, *validation))
-    measured = ("validation_psnr", "validation_rgb_l1", "validation_margin")
-    _write_csv(root / "log.csv", ("step", "lr", "loss", "one_step", "rgb", "grad_norm", "skipped", *measured), rows)
-    write_json(root / "runtime.json", COST)
-    write_json(root / "cut.json", {"cut": "f2", "decided_by": "probe", "trials": []})
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

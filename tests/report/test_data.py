@@ -30,7 +30,8 @@ def test_a_label_says_what_readers_must_know(found, label):
 def test_sets_are_read_as_they_were_found(mixed, facts):
     sets = [read_image_set(manifest) for manifest in mixed.datasets]
     assert [(each.name, each.role, each.images) for each in sets] == [
-        ("Train", "train", 3), ("SetA", "test", 3), (facts.absent, "test", 0), ("SetB", "test", 3)
+        ("Train", "train", 3), ("SetA", "test", 3), (facts.absent, "test", 0), ("SetB", "test", 3),
+        ("Gen", "reference", 6)
     ]  # fmt: skip
     assert sets[2].reason == facts.absent_reason
     assert set_labels(sets, ["SetB", "SetA"]) == {"SetB": "SetB (GTmod12), content not verified", "SetA": "SetA"}

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fsr.report import tables
+from fsr.report.columns import Resampling
 from fsr.report.figures import draw_probe, draw_psnr, draw_training
 from fsr.report.mosaics import draw_contact_sheet, draw_notice, draw_zooms
 from fsr.report.pictures import Gallery, Window, shown
@@ -21,12 +22,16 @@ def inked(path) -> float:
         return float((np.asarray(picture.convert("RGB")) < 250).any(axis=2).mean())
 
 
-def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, facts):
-    summary, probe, log = tables.summarise(cells, 50, 0), pd.read_csv(results.probe), pd.read_csv(results.train_log)
-    gallery, images = Gallery(results.pictures / "x2", facts.gallery, facts.scale), shown(tables.gains(cells))
+def test_every_figure_is_drawn_the_same_twice(found, rows, params, results, tmp_path, facts):
+    summary, probe, log = (
+        tables.summarise(found, rows, Resampling(50, 0)),
+        pd.read_csv(results.probe),
+        pd.read_csv(results.train_log),
+    )
+    gallery, images = Gallery(results.pictures / "x2", facts.gallery, facts.scale, rows), shown(tables.gains(found))
     window = Window("SetB", "fox", 16, 32, 16, -0.1)
     draw = {
-        "psnr": lambda path: draw_psnr(path, summary, LABELS),
+        "psnr": lambda path: draw_psnr(path, summary, rows, LABELS),
         "training": lambda path: draw_training(path, log),
         "probe": lambda path: draw_probe(path, probe, params.probe.weights),
         "contact": lambda path: draw_contact_sheet(path, gallery, images),
@@ -42,13 +47,13 @@ def test_every_figure_is_drawn_the_same_twice(cells, params, results, tmp_path, 
         assert inked(tmp_path / f"{name}.png") > 0.01, name
 
 
-def test_psnr_of_a_row_moves_its_dot_and_a_label_stands_above_its_panel(cells, tmp_path):
-    summary = tables.summarise(cells, 50, 0)
-    draw_psnr(tmp_path / "a.png", summary, LABELS)
+def test_psnr_of_a_row_moves_its_dot_and_a_label_stands_above_its_panel(found, rows, tmp_path):
+    summary = tables.summarise(found, rows, Resampling(50, 0))
+    draw_psnr(tmp_path / "a.png", summary, rows, LABELS)
     moved = summary.copy()
     moved.loc[(moved["upscaler"] == "fsr") & (moved["metric"] == "psnr"), "mean"] += 1
-    draw_psnr(tmp_path / "b.png", moved, LABELS)
-    draw_psnr(tmp_path / "c.png", summary, LABELS | {"SetB": "SetB"})
+    draw_psnr(tmp_path / "b.png", moved, rows, LABELS)
+    draw_psnr(tmp_path / "c.png", summary, rows, LABELS | {"SetB": "SetB"})
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 3
 
 
@@ -103,7 +108,7 @@ def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_picture_is_named(results, cells, tmp_path, facts):
-    gallery = Gallery(results.pictures / "x2", ("fsr", "latent_bicubic"), facts.scale)
+def test_a_missing_picture_is_named(results, found, rows, tmp_path, facts):
+    gallery = Gallery(results.pictures / "x2", ("fsr", "latent_bicubic"), facts.scale, rows)
     with pytest.raises(FileNotFoundError, match="latent_bicubic"):
-        draw_contact_sheet(tmp_path / "sheet.png", gallery, tables.gains(cells))
+        draw_contact_sheet(tmp_path / "sheet.png", gallery, tables.gains(found))

@@ -9,8 +9,8 @@ from fsr.report.pictures import MOST_SHOWN, Gallery, extremes, shown, windows
 
 
 @pytest.fixture(scope="module")
-def gallery(results, facts):
-    return Gallery(results.pictures / "x2", facts.gallery, facts.scale)
+def gallery(results, rows, facts):
+    return Gallery(results.pictures / "x2", facts.gallery, facts.scale, rows)
 
 
 def test_low_resolution_is_repeated_to_the_size_of_the_others(gallery, facts):
@@ -22,14 +22,14 @@ def test_low_resolution_is_repeated_to_the_size_of_the_others(gallery, facts):
 def test_a_fourfold_study_is_shown_as_well(tmp_path):
     write_image(tmp_path / "set/lr/one.png", torch.rand(1, 3, 6, 8))
     write_image(tmp_path / "set/fsr/one.png", torch.rand(1, 3, 24, 32))
-    fourfold = Gallery(tmp_path, ("lr", "fsr"), 4)
+    fourfold = Gallery(tmp_path, ("lr", "fsr"), 4, {})
     low = fourfold.pixels("set", "lr", "one")
     assert low.shape == fourfold.pixels("set", "fsr", "one").shape == (24, 32, 3)
     assert np.array_equal(low[::4, ::4], low[3::4, 3::4])
 
 
-def test_windows_tile_every_image_and_average_its_gain(gallery, cells, facts):
-    images = tables.gains(cells)
+def test_windows_tile_every_image_and_average_its_gain(gallery, found, facts):
+    images = tables.gains(found)
     found = list(windows(gallery, images, 16))
     assert len(found) == len(images) * (facts.height // 16) * (facts.width // 16)
     assert len({(w.set, w.image, w.top, w.left) for w in found}) == len(found)
@@ -39,8 +39,8 @@ def test_windows_tile_every_image_and_average_its_gain(gallery, cells, facts):
     assert mean == pytest.approx(np.mean((base - target) ** 2) - np.mean((fsr - target) ** 2), rel=1e-5)
 
 
-def test_the_extremes_are_chosen_by_gain_alone(gallery, cells, facts):
-    images = tables.gains(cells)
+def test_the_extremes_are_chosen_by_gain_alone(gallery, found, facts):
+    images = tables.gains(found)
     found = list(windows(gallery, images, 16))
     largest, least = extremes(found, 2)
     gains = sorted(window.gain for window in found)
@@ -57,19 +57,19 @@ def test_a_planted_window_is_found(tmp_path):
     for row, picture in {"feature_bicubic": base, "fsr": fsr, "vae_roundtrip": target}.items():
         write_image(tmp_path / "set" / row / "one.png", picture)
     images = pd.DataFrame({"set": ["set"], "image": ["one"]})
-    largest, least = extremes(list(windows(Gallery(tmp_path, ("fsr",), 2), images, 16)), 1)
+    largest, least = extremes(list(windows(Gallery(tmp_path, ("fsr",), 2, {}), images, 16)), 1)
     assert [(w.top, w.left) for w in (*largest, *least)] == [(16, 32), (0, 16)]
 
 
-def test_few_windows_are_not_shown_twice(gallery, cells):
-    images = tables.gains(cells)[:1]
+def test_few_windows_are_not_shown_twice(gallery, found):
+    images = tables.gains(found)[:1]
     found = list(windows(gallery, images, 32))
     largest, least = extremes(found, 5)
     assert len(found) == 2 and len(largest) + len(least) == 2
 
 
-def test_windows_larger_than_every_image_are_refused(gallery, cells):
-    images = tables.gains(cells)
+def test_windows_larger_than_every_image_are_refused(gallery, found):
+    images = tables.gains(found)
     with pytest.raises(ValueError, match="report.zoom_size"):
         extremes(list(windows(gallery, images, 200)), 1)
 

@@ -23,6 +23,7 @@ def test_rows_are_sources_and_methods_and_numbers_keep_their_digits(mixed):
     assert [[cell.text for cell in cells] for cells in sheet.rows] == [
         ["Someone", "magic", "Y crop 2", "31.40", "0.9120", "–"],
         ["Another", "spell", "RGB", "–", "–", "4.100"],
+        ["Someone", "LUA", "raw HR RGB crop 2", "27.99", "–", "–"],
     ]
     assert sheet.notes == ["https://example.org/paper", "not listed", "a thesis"]
 

@@ -1,24 +1,26 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fsr.files import write_json
-from fsr.report import build_report, tables
+from fsr.report import tables
 from fsr.report.cells import read_benchmark
+from fsr.report.chapters.differences import differences_chapter
+from fsr.report.chapters.measured import benchmark_chapter
+from fsr.report.chapters.probe import probe_chapter
+from fsr.report.columns import Resampling, columns
 from fsr.report.run import TrainedCut, cost_line, probe_note, read_trained_cut, runtime_sheet, trained_note
-from fsr.report.sheets import Cell, Sheet, benchmark_chapter, differences_chapter, number, probe_chapter
+from fsr.report.sheets import Cell, Sheet, number
 
-RESAMPLES, SEED = 400, 0
+RESAMPLING = Resampling(400, 0)
 LABELS = {"SetA": "SetA", "SetB": "SetB"}
 NONE_ABSENT = pd.DataFrame(columns=["protocol", "scale", "set", "reason"])
 
 
 @pytest.fixture(scope="module")
-def summary(cells):
-    return tables.summarise(cells, RESAMPLES, SEED)
+def summary(found, rows):
+    return tables.summarise(found, rows, RESAMPLING)
 
 
 def line_of(summary, **place):
@@ -29,7 +31,8 @@ def line_of(summary, **place):
 def test_a_mean_is_the_mean_over_images(cells, summary, facts):
     here = cells[(cells["set"] == "SetA") & (cells["target"] == "hr")]
     line = line_of(summary, set="SetA", target="hr", upscaler="fsr", metric="ssim")
-    assert line["mean"] == pytest.approx(np.mean(tables.values(here, "fsr", "ssim")))
+    (column,) = columns(here[here["metric"] == "ssim"])
+    assert line["mean"] == pytest.approx(np.mean(column.of("fsr")))
     assert line["low"] <= line["mean"] <= line["high"]
     assert line["images"] == len(facts.sets["SetA"])
 
@@ -37,14 +40,15 @@ def test_a_mean_is_the_mean_over_images(cells, summary, facts):
 def test_every_empty_number_has_its_reason(summary, facts):
     assert (summary.loc[summary["mean"].isna() | summary["low"].isna(), "reason"] != "").all()
     assert (summary.loc[summary["low"].notna(), "reason"] == "").all()
-    assert line_of(summary, set="SetA", target="hr", upscaler="fsr", metric="lpips")["reason"] == facts.no_lpips
+    assert line_of(summary, set="SetA", target="hr", upscaler="fsr", metric="lpips_alex")["reason"] == facts.no_lpips
 
 
-def test_a_mean_over_some_images_only_is_not_given(cells):
+def test_a_mean_over_some_images_only_is_not_given(cells, rows):
     broken = cells.copy()
     first = broken.index[(broken["metric"] == "ssim") & (broken["upscaler"] == "fsr")][0]
     broken.loc[first, ["number", "reason"]] = [math.nan, "too small"]
-    line = line_of(tables.summarise(broken, 50, SEED), set="SetA", target="x_H_rec", upscaler="fsr", metric="ssim")
+    place = {"set": "SetA", "target": "x_H_rec", "upscaler": "fsr", "metric": "ssim"}
+    line = line_of(tables.summarise(columns(broken), rows, RESAMPLING), **place)
     assert math.isnan(line["mean"])
     assert line["reason"] == "1 of 3 images: too small"
 
@@ -61,19 +65,23 @@ def test_only_a_clear_winner_among_methods_is_best(summary):
     assert list(zip(best["set"], best["upscaler"], strict=True)) == [("SetA", "fsr")]
 
 
-def test_differences_are_paired_and_count_wins(cells):
-    frame = tables.difference_frame(cells, RESAMPLES, SEED)
-    line = line_of(frame, set="SetB", target="x_H_rec", upscaler="fsr", baseline="feature_bicubic")
-    gains = tables.gains(cells)
+def test_differences_are_paired_and_count_wins(found):
+    frame = tables.difference_frame(found, RESAMPLING)
+    line = line_of(frame, set="SetB", target="x_H_rec", metric="psnr", upscaler="fsr", baseline="feature_bicubic")
+    gains = tables.gains(found)
     assert line["difference"] == pytest.approx(gains.loc[gains["set"] == "SetB", "gain"].mean())
     assert line["wins"] == 2
-    mirrored = line_of(frame, set="SetA", target="hr", upscaler="decoded_bicubic", baseline="feature_bicubic")
-    back = line_of(frame, set="SetA", target="hr", upscaler="feature_bicubic", baseline="decoded_bicubic")
+    mirrored = line_of(
+        frame, set="SetA", target="hr", metric="psnr", upscaler="decoded_bicubic", baseline="feature_bicubic"
+    )
+    back = line_of(
+        frame, set="SetA", target="hr", metric="psnr", upscaler="feature_bicubic", baseline="decoded_bicubic"
+    )
     assert mirrored["difference"] == pytest.approx(-back["difference"])
 
 
-def test_the_image_where_fsr_loses_has_the_only_negative_gain(cells, facts):
-    gains = tables.gains(cells)
+def test_the_image_where_fsr_loses_has_the_only_negative_gain(found, facts):
+    gains = tables.gains(found)
     losing = gains[gains["gain"] < 0]
     assert list(zip(losing["set"], losing["image"], strict=True)) == [facts.loses_on]
 
@@ -93,7 +101,7 @@ def test_wide_benchmark_holds_every_mean_and_reason(summary, facts):
     wide = tables.benchmark_frame(summary, NONE_ABSENT)
     line = line_of(wide, set="SetB", target="x_H_rec", upscaler="vae_roundtrip")
     assert line["psnr"] == math.inf and math.isnan(line["psnr_low"])
-    assert f"lpips: {facts.no_lpips}" in line["reasons"] and f"feature_l1: {facts.no_feature}" in line["reasons"]
+    assert f"lpips_alex: {facts.no_lpips}" in line["reasons"] and f"feature_l1: {facts.no_feature}" in line["reasons"]
 
 
 def test_footnotes_are_numbered_once_per_reason():
@@ -103,23 +111,26 @@ def test_footnotes_are_numbered_once_per_reason():
     assert text.endswith("<sup>1</sup> late  \n<sup>2</sup> lost\n")
 
 
-def test_every_line_of_a_markdown_table_has_as_many_cells(summary, cells):
-    differences = tables.difference_frame(cells, 50, SEED)
-    sheets = [*benchmark_chapter(summary, LABELS).sheets, *differences_chapter(differences, LABELS).sheets]
+def test_every_line_of_a_markdown_table_has_as_many_cells(summary, found, rows):
+    differences = tables.difference_frame(found, RESAMPLING)
+    sheets = [
+        *benchmark_chapter(summary, NONE_ABSENT, rows, LABELS).sheets,
+        *differences_chapter(differences, rows, LABELS).sheets,
+    ]
     for sheet in sheets:
         widths = {line.count("|") for line in sheet.markdown().splitlines() if line.startswith("|")}
         assert widths == {len(sheet.columns) + 1}
 
 
-def test_every_caption_names_protocol_set_and_target(summary, facts):
-    captions = [sheet.caption for sheet in benchmark_chapter(summary, LABELS).sheets]
-    assert len(captions) == 4
-    for caption, (target, name) in zip(captions, [(t, s) for t in ("x_H_rec", "hr") for s in facts.sets], strict=True):
+def test_every_caption_names_protocol_set_and_target(summary, rows, facts):
+    captions = [sheet.caption for sheet in benchmark_chapter(summary, NONE_ABSENT, rows, LABELS).sheets]
+    places = [(target, name) for target in ("x_H_rec", "hr", "lr") for name in facts.sets]
+    for caption, (target, name) in zip(captions, places, strict=True):
         assert f"{name}, 3 images; ×2, protocol strict, target {target}" in caption
 
 
-def test_the_winner_is_bold_and_infinity_a_sign(summary):
-    text = benchmark_chapter(summary, LABELS).sheets[0].markdown()
+def test_the_winner_is_bold_and_infinity_a_sign(summary, rows):
+    text = benchmark_chapter(summary, NONE_ABSENT, rows, LABELS).sheets[0].markdown()
     winner = next(line for line in text.splitlines() if line.startswith("| FSR one-step"))
     ceiling = next(line for line in text.splitlines() if line.startswith("| VAE round trip"))
     assert winner.count("**") >= 2
@@ -140,21 +151,22 @@ def test_numbers_are_rounded_and_signed(value, signed, text):
     assert number(value, 2, signed) == text
 
 
-def test_scales_are_places_of_their_own_and_the_first_comes_first(twofold, cells):
-    both = read_benchmark(twofold.benchmarks, ("strict",), (2, 4))
-    summary = tables.summarise(both.measured, RESAMPLES, SEED)
-    alone = {s: tables.summarise(both.measured[both.measured["scale"] == s], RESAMPLES, SEED) for s in (2, 4)}
-    pd.testing.assert_frame_equal(summary, pd.concat(alone.values(), ignore_index=True))
+def test_scales_are_places_of_their_own_and_the_first_comes_first(twofold, cells, found, rows):
+    both = read_benchmark(twofold.benchmarks, ("strict",), (2, 4), rows)
+    summary = tables.summarise(columns(both.measured), rows, RESAMPLING)
+    apart = (both.measured[both.measured["scale"] == scale] for scale in (2, 4))
+    alone = [tables.summarise(columns(part), rows, RESAMPLING) for part in apart]
+    pd.testing.assert_frame_equal(summary, pd.concat(alone, ignore_index=True))
     place = {"set": "SetA", "target": "x_H_rec", "upscaler": "fsr", "metric": "psnr"}
     assert line_of(summary, scale=4, **place)["mean"] < line_of(summary, scale=2, **place)["mean"] - 3
-    captions = [sheet.caption for sheet in benchmark_chapter(summary, LABELS).sheets]
-    assert ["×2" in caption for caption in captions] == [True] * 4 + [False] * 4
-    assert ["×4" in caption for caption in captions] == [False] * 4 + [True] * 4
+    captions = [sheet.caption for sheet in benchmark_chapter(summary, NONE_ABSENT, rows, LABELS).sheets]
+    assert ["×2" in caption for caption in captions] == [True] * 6 + [False] * 6
+    assert ["×4" in caption for caption in captions] == [False] * 6 + [True] * 6
     wide = tables.benchmark_frame(summary, both.absent)
     assert list(wide.columns[:4]) == ["protocol", "scale", "set", "target"]
     assert list(wide.loc[wide["images"] == 0, "scale"]) == [2, 4]
-    gains = tables.gains(both.measured)
-    assert len(gains) == 2 * len(tables.gains(cells))
+    gains = tables.gains(columns(both.measured))
+    assert len(gains) == 2 * len(tables.gains(found))
     assert len(tables.per_image_frame(both.measured)) == 2 * len(tables.per_image_frame(cells))
 
 
@@ -215,18 +227,6 @@ def test_a_trial_that_lacks_what_is_told_of_it_is_named(tmp_path):
     )
     with pytest.raises(ValueError, match=r"cut\.json lacks reason, steps, validation_rgb_l1; delete it"):
         read_trained_cut(tmp_path / "cut.json")
-
-
-def test_what_depends_on_the_machine_is_on_the_page_only(params, results, facts, tmp_path):
-    other = write_json(tmp_path / "runtime.json", facts.cost | {"seconds": 59.6, "peak_memory_gib": 9.0})
-    build_report(params, results, tmp_path / "a")
-    build_report(params, replace(results, train_runtime=other), tmp_path / "b")
-    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*") if path.suffix != ".html")
-    assert {path.suffix for path in files} == {".csv", ".md", ".png"}
-    for path in files:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
-    page = (tmp_path / "b" / "index.html").read_text(encoding="utf-8")
-    assert "60 steps over 120 crops in 0 h 01 min 00 s" in page
 
 
 def test_cost_and_runtime_read_naturally(results, facts):

@@ -53,6 +53,8 @@ def test_a_rate_that_diverges_is_recorded_and_not_chosen(manifest, autoencoder, 
 def test_a_budget_of_time_is_turned_into_steps_by_what_a_step_takes(tmp_path):
     costs = write_json(tmp_path / "costs.json", {"fsr": 3.0, "lua": 1000.0, "lsrna": 2.0})
     params = params_of()
+    rows = params.benchmark.model_copy(update={"upscalers": ["lua_steps", "lsrna_time_matched"]})
+    params = params.model_copy(update={"benchmark": rows})
     assert steps_of(params, "lua_steps", 6) == 6
     assert steps_of(params, "lsrna_time", 6, costs) == 9
     with pytest.raises(ValueError, match="'hat_steps' is no row of benchmark.upscalers that is trained; choose one of"):

@@ -3,70 +3,61 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fsr.config import Params
 from fsr.files import read_json, write_text
-from fsr.report import drawings, tables
-from fsr.report.cells import Benchmark, read_benchmark
-from fsr.report.data import ImageSet, Leakage, data_chapter, leakage_remarks, read_image_set, read_leakage, set_labels
+from fsr.report import tables
+from fsr.report.chapters.base import base_detail_chapter, base_only_chapter, colour_chapter
+from fsr.report.chapters.contextual import contextual_chapter
+from fsr.report.chapters.differences import differences_chapter, failures_chapter
+from fsr.report.chapters.distribution import distribution_chapter
+from fsr.report.chapters.measured import benchmark_chapter, diagnostics_chapter, primary_chapter
+from fsr.report.chapters.probe import probe_chapter
+from fsr.report.chapters.runtime import runtime_chapter
+from fsr.report.chapters.training import learning_rates_chapter, training_cost_chapter
+from fsr.report.columns import Resampling, columns
+from fsr.report.data import data_chapter, leakage_remarks
+from fsr.report.drawings import draw_all
+from fsr.report.inputs import Found, ReportInputs, read_inputs
+from fsr.report.latex import chapter_latex
 from fsr.report.names import BASE, FSR
-from fsr.report.page import AtScale, Content, Figure, render_page
-from fsr.report.pictures import Gallery, shown
-from fsr.report.published import published_chapter, read_published
-from fsr.report.run import TrainedCut, cost_line, probe_note, read_trained_cut, runtime_sheet, trained_note
-from fsr.report.sheets import Chapter, benchmark_chapter, differences_chapter, probe_chapter
+from fsr.report.outline import sections
+from fsr.report.page import Content, render_page
+from fsr.report.per_image import image_tables
+from fsr.report.pictures import FEW
+from fsr.report.published import published_chapter, published_sheets
+from fsr.report.run import cost_line, probe_note, runtime_sheet, trained_note
+from fsr.report.sheets import Chapter
 
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """The files the report reads; `benchmarks` is a CSV per scale and test set, in the order to show them."""
-
-    benchmarks: tuple[Path, ...]
-    pictures: Path  # folder of x<scale>/<set>/<row>/<image>.png
-    datasets: tuple[Path, ...]  # a manifest per set of the study, in the order to show them
-    leakage: Path
-    leakage_grid: Path
-    published: Path
-    probe: Path
-    probe_runtime: Path
-    probe_grid: Path
-    selected_cut: Path
-    train_log: Path
-    train_grid: Path
-    train_runtime: Path
-    trained_cut: Path
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the inputs say; `labels` is {test set: what captions call it}."""
-
-    benchmark: Benchmark
-    sets: list[ImageSet]
-    labels: dict[str, str]
-    leakage: Leakage
-    published: pd.DataFrame
-    probe: pd.DataFrame
-    selected: Mapping[str, Any]  # as `select_cut` writes it
-    trained: TrainedCut
+MACHINE = ("runtime", "training_cost")  # chapters of what differs from machine to machine
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What is computed of the benchmark: `summary` and `differences` under all protocols, `gains` under the first."""
+    """What is computed of the cells: `gains` and `failures` under the first protocol, the rest under all.
+
+    Attributes:
+        macro: averages over sets.
+        base_only: the summary of base-only cells.
+        five: likewise, over the first images of the first base-only set.
+    """
 
     summary: pd.DataFrame
+    macro: pd.DataFrame
     differences: pd.DataFrame
     gains: pd.DataFrame
+    failures: pd.DataFrame
+    base_only: pd.DataFrame
+    five: pd.DataFrame
 
 
 def build_report(params: Params, results: ReportInputs, output: Path) -> None:
-    """Write tables/*.csv and *.md, figures/*.png and index.html below `output`.
+    """Write each chapter below `output` as CSV, Markdown and LaTeX (tables/, machine/), figures/*.png and index.html.
 
-    Tables and figures are the same bytes for the same inputs; only the page tells what the run cost on its machine.
+    Tables and figures are the same bytes for the same inputs; what depends on the machine stands in machine/ and on the
+    page only.
 
     Raises:
         ValueError: an input has not the form the stage before writes, no test set is available, or the gallery lacks
@@ -77,67 +68,72 @@ def build_report(params: Params, results: ReportInputs, output: Path) -> None:
     if missing:
         raise ValueError(f"the page compares {BASE} with {FSR}; add {', '.join(missing)} to report.gallery")
     found = read_inputs(params, results)
-    numbers = compute_numbers(params, found.benchmark)
+    numbers = compute_numbers(params, found)
     chapters = make_chapters(params, found, numbers)
-    write_tables(found, numbers, chapters, output / "tables")
-    write_text(output / "index.html", render_page(draw_content(params, results, found, numbers, chapters, output)))
+    for name, chapter in chapters.items():
+        write_chapter(output / ("machine" if name in MACHINE else "tables"), name, chapter)
+    for name, cells in (("per_image", found.benchmark), ("per_image_base_only", found.base_only)):
+        tables.write_csv(output / f"tables/{name}.csv", tables.per_image_frame(cells.measured))
+    write_text(output / "index.html", render_page(make_content(params, results, found, numbers, chapters, output)))
 
 
-def read_inputs(params: Params, results: ReportInputs) -> Found:
-    """The tables the report is made of."""
-    benchmark = read_benchmark(results.benchmarks, params.benchmark.protocols, params.scales)
-    sets = [read_image_set(manifest) for manifest in results.datasets]
-    labels = set_labels(sets, benchmark.sets)
-    return Found(
-        benchmark,
-        sets,
-        labels,
-        read_leakage(results.leakage),
-        read_published(results.published),
-        read_probe(results.probe),
-        read_json(results.selected_cut),
-        read_trained_cut(results.trained_cut),
-    )
-
-
-def read_probe(path: Path) -> pd.DataFrame:
-    """probe.csv, its texts as text and its numbers as floats, NaN where empty."""
-    return pd.read_csv(path).fillna({"reason": "", "stage": ""})
-
-
-def compute_numbers(params: Params, benchmark: Benchmark) -> Numbers:
-    """Means, differences and gains of the benchmark's cells."""
-    resampling = params.benchmark.bootstrap, params.seed
+def compute_numbers(params: Params, found: Found) -> Numbers:
+    """Means, differences, gains and failures of the benchmark's cells."""
+    resampling = Resampling(params.benchmark.bootstrap, params.seed)
+    paired, without = columns(found.benchmark.measured), columns(found.base_only.measured)
+    first = [column for column in paired if column.place[0] == params.benchmark.protocols[0]]
+    five = [column.first(FEW) for column in without if column.place[2] == without[0].place[2]]
     return Numbers(
-        tables.summarise(benchmark.measured, *resampling),
-        tables.difference_frame(benchmark.measured, *resampling),
-        tables.gains(benchmark.under(params.benchmark.protocols[0])),
+        summary=tables.summarise(paired, found.rows, resampling),
+        macro=tables.macro_average(paired, found.rows, resampling),
+        differences=tables.difference_frame(paired, resampling),
+        gains=tables.gains(first),
+        failures=tables.failures(first, found.rows),
+        base_only=tables.summarise(without, found.rows, resampling),
+        five=tables.summarise(five, found.rows, resampling),
     )
 
 
 def make_chapters(params: Params, found: Found, numbers: Numbers) -> dict[str, Chapter]:
-    """What is read above and in the tables, by the name of their Markdown file."""
+    """What is read above and in the tables, by the name of their files."""
+    rows, labels, summary, scales = found.rows, found.labels, numbers.summary, params.scales
     absent = [f"{name}: not available ({reason})" for name, reason in found.benchmark.unavailable.items()]
     remarks = (*absent, *leakage_remarks(found.leakage))
+    images = {scale: int((numbers.gains["scale"] == scale).sum()) for scale in scales}
+    upscalers = tuple(found.benchmark.measured["upscaler"].unique())
+
+    def published(table: str) -> tuple:
+        return published_sheets(found.published, table, scales)
+
+    trained = trained_note(found.trained, found.selected)
     return {
-        "benchmark": benchmark_chapter(numbers.summary, found.labels, remarks),
-        "differences": differences_chapter(numbers.differences, found.labels),
-        "published": published_chapter(found.published, found.benchmark.sets, params.scales),
-        "probe": probe_chapter(found.probe, params.scales, trained_note(found.trained, found.selected)),
+        "primary": primary_chapter(summary, rows, labels, remarks),
+        "contextual": contextual_chapter(summary, found.published, rows, labels),
+        "base_detail": base_detail_chapter(numbers.macro, rows, found.tested, published("base_detail")),
+        "base_only": base_only_chapter(numbers.base_only, found.base_only, numbers.five, rows, labels),
+        "colour_shift": colour_chapter(summary, numbers.base_only, rows, labels),
+        "distribution": distribution_chapter(found.distribution, rows, labels, published("distribution")),
+        "differences": differences_chapter(numbers.differences, rows, labels),
+        "failures": failures_chapter(numbers.failures, upscalers, rows, images),
+        "diagnostics": diagnostics_chapter(summary, numbers.differences, rows, labels, published("diagnostic")),
+        "benchmark": benchmark_chapter(summary, found.benchmark.absent, rows, labels, remarks),
+        "runtime": runtime_chapter(found.runtime, rows, published("runtime")),
+        "training_cost": training_cost_chapter(found.costs, found.published_costs, rows, scales),
+        "learning_rates": learning_rates_chapter(found.searches),
+        "published": published_chapter(found.published, found.benchmark.sets, scales),
+        "probe": probe_chapter(found.probe, scales, trained, published("probe")),
         "data": data_chapter(found.sets, found.leakage),
     }
 
 
-def write_tables(found: Found, numbers: Numbers, chapters: Mapping[str, Chapter], folder: Path) -> None:
-    """benchmark, differences and per_image as CSV, each chapter as Markdown."""
-    tables.write_csv(folder / "benchmark.csv", tables.benchmark_frame(numbers.summary, found.benchmark.absent))
-    tables.write_csv(folder / "differences.csv", numbers.differences)
-    tables.write_csv(folder / "per_image.csv", tables.per_image_frame(found.benchmark.measured))
-    for name, chapter in chapters.items():
-        write_text(folder / f"{name}.md", chapter.markdown())
+def write_chapter(folder: Path, name: str, chapter: Chapter) -> None:
+    """A chapter as CSV, Markdown and LaTeX."""
+    tables.write_csv(folder / f"{name}.csv", chapter.frame)
+    write_text(folder / f"{name}.md", chapter.markdown())
+    write_text(folder / f"{name}.tex", chapter_latex(chapter))
 
 
-def draw_content(
+def make_content(
     params: Params,
     results: ReportInputs,
     found: Found,
@@ -145,50 +141,21 @@ def draw_content(
     chapters: Mapping[str, Chapter],
     output: Path,
 ) -> Content:
-    """What stands on the page; figures/*.png are drawn below `output` on the way."""
-    folder, cut = output / "figures", found.trained.cut
-    figures = draw_charts(params, results, found, folder)
-    if found.leakage.matches:
-        figures["leakage"] = drawings.leakage_grid(results.leakage_grid)
+    """What stands on the page; figures are drawn below `output` on the way."""
+    cut, protocol = found.trained.cut, params.benchmark.protocols[0]
+    figures, scales = draw_all(params, results, found, numbers.summary, numbers.gains, output)
+    notes = {
+        "probe": probe_note(params, found.selected),
+        "cost": cost_line(read_json(results.train_runtime)),
+    }
+    probed = runtime_sheet(pd.read_csv(results.probe_runtime), found.probe)
     return Content(
         experiment=params.experiment,
-        scales=[draw_scale(params, results, found, numbers, scale, folder) for scale in params.scales],
-        protocol=params.benchmark.protocols[0],
+        scales=scales,
+        protocol=protocol,
         cut=f"{cut} ({found.probe.set_index('cut').loc[cut, 'stage']})",
-        probe_note=probe_note(params, found.selected),
-        cost=cost_line(read_json(results.train_runtime)),
         warning=found.leakage.sentence if found.leakage.matches else "",
-        chapters=chapters,
-        probe_runtime=runtime_sheet(pd.read_csv(results.probe_runtime), found.probe),
-        figures=figures,
+        sections=sections(chapters, figures, scales, notes, probed),
+        image_tables=image_tables(found, protocol, params.scales),
         labels=found.labels,
-    )
-
-
-def draw_charts(params: Params, results: ReportInputs, found: Found, folder: Path) -> dict[str, Figure]:
-    """training.png and probe.png, and the grids that the probe and training drew."""
-    return {
-        "training": drawings.training_chart(folder / "training.png", results.train_log),
-        "probe": drawings.probe_chart(folder / "probe.png", found.probe, params),
-        "probe_grid": drawings.probe_grid(results.probe_grid, params.scales[0]),
-        "validation": drawings.validation_grid(results.train_grid, params.scales[0]),
-    }
-
-
-def draw_scale(
-    params: Params, results: ReportInputs, found: Found, numbers: Numbers, scale: int, folder: Path
-) -> AtScale:
-    """psnr.png, zooms.png and contact_sheet_<set>.png of one scale; the names of all but the first end in _x<scale>."""
-    gallery = Gallery(results.pictures / f"x{scale}", tuple(params.report.gallery), scale)
-    gains = numbers.gains[numbers.gains["scale"] == scale]
-    images, suffix = shown(gains), "" if scale == params.scales[0] else f"_x{scale}"
-    here = (numbers.summary["scale"] == scale) & (numbers.summary["protocol"] == params.benchmark.protocols[0])
-    sheets = {name: folder / f"contact_sheet_{name}{suffix}.png" for name in found.benchmark.sets}
-    return AtScale(
-        psnr=drawings.psnr_chart(folder / f"psnr{suffix}.png", numbers.summary[here], found.labels),
-        zooms=drawings.zooms(folder / f"zooms{suffix}.png", gallery, gains, params),
-        contact_sheets=drawings.contact_sheets(sheets, gallery, images, found.labels, found.benchmark.unavailable),
-        gallery=gallery,
-        images=images,
-        total_images=len(gains),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsr.report.names import BASELINES, CEILING, FSR, METRICS, ROWS, TARGETS
+from fsr.report.names import BASE, BASELINES, CEILING, FSR, LOW, METRICS, TARGETS, Rows
 
 COLUMNS = ("protocol", "scale", "set", "image", "upscaler", "target", "metric", "value", "reason")
 
@@ -35,8 +35,11 @@ class Benchmark:
         return self.measured[self.measured["protocol"] == protocol]
 
 
-def read_benchmark(paths: Sequence[Path], protocols: Collection[str], scales: Sequence[int]) -> Benchmark:
+def read_benchmark(paths: Sequence[Path], protocols: Collection[str], scales: Sequence[int], rows: Rows) -> Benchmark:
     """The cells of all sets, each measured at all `scales` under all `protocols`.
+
+    Args:
+        rows: every row the study may have.
 
     Raises:
         ValueError: other columns, protocols or scales, a metric, target or row without a name, a cell with neither
@@ -44,18 +47,42 @@ def read_benchmark(paths: Sequence[Path], protocols: Collection[str], scales: Se
     """
     cells = pd.concat([_read_set(path, protocols) for path in paths], ignore_index=True)
     _check_scales(cells, scales)
-    cells["scale"] = cells["scale"].astype(int)
+    benchmark = _benchmark(cells)
+    if benchmark.measured.empty:
+        told = "; ".join(f"{name}: {reason}" for name, reason in benchmark.unavailable.items())
+        raise ValueError(f"no test set is available ({told}); make one available or name another in data.test")
+    _check_names(benchmark.measured, rows, (FSR, *BASELINES, CEILING))
+    return benchmark
+
+
+def read_base_only(paths: Sequence[Path], protocols: Collection[str], rows: Rows) -> Benchmark:
+    """The cells of the sets that were enlarged without a high-resolution original; there may be none.
+
+    Not every protocol and scale need be measured.
+
+    Raises:
+        ValueError: other columns or protocols, a metric, target or row without a name, a number against another target
+            than the low-resolution image, a cell with neither value nor reason, or a row missing that is compared with.
+    """
+    empty = pd.DataFrame(columns=list(COLUMNS), dtype=str)
+    cells = [_read_set(path, protocols, some=True) for path in paths]
+    benchmark = _benchmark(pd.concat([empty, *cells], ignore_index=True))
+    if not benchmark.measured.empty:
+        _check_names(benchmark.measured, rows, (FSR, BASE))
+        stray = sorted(set(benchmark.measured["target"]) - {LOW})
+        if stray:
+            raise ValueError(f"a base-only set has the target {', '.join(stray)}, not {LOW}; benchmark it again")
+    return benchmark
+
+
+def _benchmark(cells: pd.DataFrame) -> Benchmark:
+    cells = cells.assign(scale=cells["scale"].astype(int))
     is_absent = cells["image"] == ""
-    benchmark = Benchmark(
+    return Benchmark(
         cells[~is_absent].assign(number=lambda measured: pd.to_numeric(measured["value"])),
         cells.loc[is_absent, ["protocol", "scale", "set", "reason"]].reset_index(drop=True),
         tuple(cells["set"].unique()),
     )
-    if benchmark.measured.empty:
-        told = "; ".join(f"{name}: {reason}" for name, reason in benchmark.unavailable.items())
-        raise ValueError(f"no test set is available ({told}); make one available or name another in data.test")
-    _check_names(benchmark.measured)
-    return benchmark
 
 
 def _check_scales(cells: pd.DataFrame, scales: Sequence[int]) -> None:
@@ -68,24 +95,25 @@ def _check_scales(cells: pd.DataFrame, scales: Sequence[int]) -> None:
             )
 
 
-def _check_names(measured: pd.DataFrame) -> None:
-    for column, known in (("metric", METRICS), ("target", TARGETS), ("upscaler", ROWS)):
+def _check_names(measured: pd.DataFrame, rows: Rows, needed: Sequence[str]) -> None:
+    for column, known in (("metric", METRICS), ("target", TARGETS), ("upscaler", rows)):
         unknown = sorted(set(measured[column]) - set(known))
         if unknown:
             raise ValueError(f"{column} {', '.join(unknown)} has no name for readers; add it to fsr/report/names.py")
-    missing = [needed for needed in (FSR, *BASELINES, CEILING) if needed not in set(measured["upscaler"])]
+    missing = [name for name in needed if name not in set(measured["upscaler"])]
     if missing:
         raise ValueError(
             f"the report needs the row {', '.join(missing)}; add it to benchmark.upscalers, benchmark again"
         )
 
 
-def _read_set(path: Path, protocols: Collection[str]) -> pd.DataFrame:
+def _read_set(path: Path, protocols: Collection[str], some: bool = False) -> pd.DataFrame:
     cells = pd.read_csv(path, dtype=str, keep_default_na=False)
     again = "delete it and benchmark again"
     if tuple(cells.columns) != COLUMNS:
         raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}; {again}")
-    if set(cells["protocol"]) != set(protocols):
+    held = set(cells["protocol"])
+    if held != set(protocols) and not (some and held and held < set(protocols)):
         found = ", ".join(cells["protocol"].unique()) or "none"
         raise ValueError(f"{path} must hold the protocols {', '.join(protocols)}, not {found}; {again}")
     if ((cells["value"] == "") & (cells["reason"] == "")).any():

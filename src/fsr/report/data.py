@@ -1,9 +1,11 @@
 """What the report says of the study's images: each set as it was found, and training images that show test images."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from fsr.files import read_json
 from fsr.report.sheets import EMPTY, Cell, Chapter, Sheet, number
@@ -136,7 +138,8 @@ def data_chapter(sets: Sequence[ImageSet], leakage: Leakage) -> Chapter:
                    "inliers")  # fmt: skip
         rows = tuple(_match_cells(match) for match in leakage.matches)
         sheets.append(Sheet("Training images that show test images", columns, rows, ("test image", "mirrored")))
-    return Chapter(f"{leakage.sentence} {SETS_TEXT}", tuple(sheets))
+    frame = pd.DataFrame(asdict(each) | {"excluded": ";".join(each.excluded)} for each in sets)
+    return Chapter(f"{leakage.sentence} {SETS_TEXT}", tuple(sheets), frame=frame)
 
 
 def _set_cells(each: ImageSet) -> tuple[Cell, ...]:

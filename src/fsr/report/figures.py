@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from fsr.config import ScoreWeights
-from fsr.report.names import FSR, PRIMARY, ROWS, TERMS, times
-from fsr.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, drawing
+from fsr.report.names import FSR, PRIMARY, TERMS, Rows, times
+from fsr.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, drawing, wrapped
 
 SIGNED_COLOURS = dict(zip((term.column for term in TERMS), (BLUE, SKY, ORANGE, VERMILION, PURPLE), strict=True))
 CURVE_LABELS = {
@@ -26,7 +26,7 @@ SCALED = re.compile(r"(.+?)(?:_x(\d+))?")
 RUNNING_POINTS = 40  # a training curve's median is taken over 1/40 of its points
 
 
-def draw_psnr(path: Path, summary: pd.DataFrame, labels: Mapping[str, str]) -> None:
+def draw_psnr(path: Path, summary: pd.DataFrame, rows: Rows, labels: Mapping[str, str]) -> None:
     """Mean PSNR against x_H_rec with intervals, a panel per set; filled dots are methods, hollow ones diagnostics.
 
     Args:
@@ -39,21 +39,21 @@ def draw_psnr(path: Path, summary: pd.DataFrame, labels: Mapping[str, str]) -> N
         panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, sets, strict=True):
             part = lines[lines["set"] == name]
-            _psnr_panel(axes, part)
+            _psnr_panel(axes, part, rows)
             title = f"{labels[name]} ({part['images'].iloc[0]} images)".replace(", ", ",\n")
             axes.set(title=title, xlabel="PSNR vs x_H_rec (dB)")
-        panels[0].set_yticks(range(len(upscalers)), [ROWS[upscaler].label for upscaler in upscalers])
+        panels[0].set_yticks(range(len(upscalers)), [wrapped(rows[upscaler].label) for upscaler in upscalers])
         panels[0].set_ylim(len(upscalers) - 0.4, -0.6)
 
 
-def _psnr_panel(axes: Axes, part: pd.DataFrame) -> None:
+def _psnr_panel(axes: Axes, part: pd.DataFrame, rows: Rows) -> None:
     for y, line in enumerate(part.itertuples()):
         if not np.isfinite(line.mean):
             place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
             axes.text(0.99, y, "∞ (equals its target)", color=GREY, **place)
             continue
         colour = VERMILION if line.upscaler == FSR else BLUE
-        filled = ROWS[line.upscaler].kind == "method"
+        filled = rows[line.upscaler].kind == "method"
         if not np.isnan(line.low):
             axes.plot([line.low, line.high], [y, y], color=colour, linewidth=1.6, alpha=0.55)
         axes.plot(line.mean, y, "o", markersize=5.5, color=colour, markerfacecolor=colour if filled else "white")

@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 
 from fsr.metrics.fidelity import psnr
-from fsr.report.names import CEILING, HR, LR, ROWS
+from fsr.report.names import CEILING, HR, LR
 from fsr.report.pictures import Gallery, Window
 from fsr.report.sheets import number
 from fsr.report.style import GREEN, GREY, VERMILION, bare, drawing
@@ -23,7 +23,7 @@ def draw_contact_sheet(path: Path, gallery: Gallery, images: pd.DataFrame) -> No
         panels = figure.subplots(len(images), len(gallery.rows), squeeze=False)
         for line, place in zip(panels, images.itertuples(), strict=True):
             for axes, row in zip(line, gallery.rows, strict=True):
-                axes.imshow(gallery.pixels(place.set, row, place.image))
+                axes.imshow(gallery.thumbnail(place.set, row, place.image))
                 bare(axes)
             _label(line[0], f"{place.image}\n{number(place.gain, 2, signed=True)} dB", place.gain)
         _head(panels[0], gallery)
@@ -48,6 +48,12 @@ def draw_zooms(path: Path, gallery: Gallery, largest: Sequence[Window], least: S
         _head(panels[0], gallery)
 
 
+def window_row(line: Sequence[Axes], gallery: Gallery, window: Window) -> None:
+    """Draw a window as every gallery row renders it, named above, with its PSNR below."""
+    _draw_window(line, gallery, window)
+    _head(line, gallery)
+
+
 def _draw_window(line: Sequence[Axes], gallery: Gallery, window: Window) -> None:
     target = window.of(gallery.pixels(window.set, CEILING, window.image))
     for axes, row in zip(line, gallery.rows, strict=True):
@@ -67,5 +73,10 @@ def _label(axes: Axes, text: str, gain: float) -> None:
 
 
 def _head(line: Sequence[Axes], gallery: Gallery) -> None:
-    for axes, row in zip(line, gallery.rows, strict=True):
-        axes.set_title(ROWS[row].label, fontsize=8, loc="center")
+    label_axes(line, [gallery.labels[row].label for row in gallery.rows])
+
+
+def label_axes(line: Sequence[Axes], labels: Sequence[str]) -> None:
+    """Name the columns above their first pictures; long names stand on two lines."""
+    for axes, label in zip(line, labels, strict=True):
+        axes.set_title(label.replace(", ", ",\n", 1), fontsize=8, loc="center")

@@ -1,11 +1,15 @@
 """What readers call the rows, targets and metrics of the tables: the one place where these names stand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fsr.config import Rivals
+from fsr.config.rows import RivalRow, rival_rows
+
 FSR, BASE, BASELINES = "fsr", "feature_bicubic", ("feature_bicubic", "decoded_bicubic")
-CEILING, HR, LR = "vae_roundtrip", "hr", "lr"
-PRIMARY = "x_H_rec"
+BICUBIC, CEILING, HR, LR = "bicubic", "vae_roundtrip", "hr", "lr"
+PRIMARY, LOW = "x_H_rec", "lr"  # targets
 
 
 def times(*scales: int) -> str:
@@ -15,52 +19,109 @@ def times(*scales: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row's name. Methods compete for the bold number; diagnostics and the ceiling do not; images are only shown."""
+    """A row's name. Methods compete for the bold number; diagnostics and the ceiling do not; images are only shown.
+
+    Attributes:
+        of: what a diagnostic varies: the row it is compared with.
+        rival: the method of others it is; empty for rows of this study.
+        trained: a rival trained here and decoded as it is: a picture of it stands for its method.
+    """
 
     label: str
     kind: Literal["method", "diagnostic", "ceiling", "image"]
+    of: str = ""
+    rival: str = ""
+    trained: bool = False
 
 
-ROWS = {
+Rows = Mapping[str, Row]
+
+FIXED_ROWS = {
     "bicubic": Row("bicubic (pixels)", "method"),
     "decoded_bicubic": Row("decoded bicubic", "method"),
     "latent_bicubic": Row("latent bicubic", "method"),
     "feature_bicubic": Row("feature bicubic", "method"),
     "fsr": Row("FSR one-step", "method"),
-    "fsr_euler2": Row("FSR Euler 2", "diagnostic"),
-    "fsr_euler4": Row("FSR Euler 4", "diagnostic"),
-    "fsr_heun4": Row("FSR Heun 4", "diagnostic"),
-    "fsr_eta0.03": Row("FSR stochastic 0.03", "diagnostic"),
-    "fsr_eta0.05": Row("FSR stochastic 0.05", "diagnostic"),
-    "fsr_eta0.10": Row("FSR stochastic 0.10", "diagnostic"),
+    "fsr_euler2": Row("FSR Euler 2", "diagnostic", of=FSR),
+    "fsr_euler4": Row("FSR Euler 4", "diagnostic", of=FSR),
+    "fsr_heun4": Row("FSR Heun 4", "diagnostic", of=FSR),
+    "fsr_eta0.03": Row("FSR stochastic 0.03", "diagnostic", of=FSR),
+    "fsr_eta0.05": Row("FSR stochastic 0.05", "diagnostic", of=FSR),
+    "fsr_eta0.10": Row("FSR stochastic 0.10", "diagnostic", of=FSR),
     "vae_roundtrip": Row("VAE round trip", "ceiling"),
     "hr": Row("high resolution", "image"),
     "lr": Row("low resolution", "image"),
 }
+PROPER = {"lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN", "esrgan": "ESRGAN",
+          "realesrgan": "Real-ESRGAN", "rcan": "RCAN", "edsr": "EDSR"}  # fmt: skip
+BUDGETS = {"steps": "same steps", "time": "same time"}
+NOISED = "with RNA noise (before re-denoising, not an output)"
 
-TARGETS = {"x_H_rec": "x_H_rec, the VAE reconstruction", "hr": "hr, the raw high-resolution image"}
+
+def rows(rivals: Rivals) -> dict[str, Row]:
+    """{name: row} of every row the study may have; a name that is not in it has no row."""
+    others = rival_rows(rivals)
+    return FIXED_ROWS | {name: _rival(row) for name, row in others.items()}
+
+
+def _rival(row: RivalRow) -> Row:
+    label = ", ".join(filter(None, (method_label(row.method), BUDGETS.get(row.budget, ""))))
+    if row.after == "noised":
+        return Row(f"{label} {NOISED}", "diagnostic", of=row.model, rival=row.method)
+    if row.after == "matched":
+        return Row(f"{label}, means matched", "method", rival=row.method)
+    return Row(label, "method", rival=row.method, trained=row.budget is not None)
+
+
+def method_label(method: str) -> str:
+    """What readers call a method of `rivals.methods`, or fsr."""
+    return "FSR" if method == FSR else " ".join(PROPER.get(word, word) for word in method.split("_"))
+
+
+TARGETS = {
+    "x_H_rec": "x_H_rec, the VAE reconstruction",
+    "hr": "hr, the raw high-resolution image",
+    "lr": "lr, the low-resolution image",
+}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name with its unit, which way is better, and how many decimals a table shows."""
+    """A metric's name with its unit, how many decimals a table shows, and which way is better.
+
+    Attributes:
+        better: +1 where higher is better, -1 where lower is, 0 where neither is: such a number is never the best.
+    """
 
     label: str
     decimals: int
-    higher_is_better: bool = False
+    better: Literal[-1, 0, 1] = -1
 
 
 METRICS = {
-    "psnr": Metric("PSNR (dB)", 2, higher_is_better=True),
-    "psnr_y": Metric("PSNR-Y (dB)", 2, higher_is_better=True),
-    "ssim": Metric("SSIM", 4, higher_is_better=True),
-    "ssim_y": Metric("SSIM-Y", 4, higher_is_better=True),
+    "psnr": Metric("PSNR (dB)", 2, better=1),
+    "psnr_y": Metric("PSNR-Y (dB)", 2, better=1),
+    "ssim": Metric("SSIM", 4, better=1),
+    "ssim_y": Metric("SSIM-Y", 4, better=1),
     "rgb_l1": Metric("RGB L1", 4),
+    "lpips_alex": Metric("LPIPS (alex)", 4),
+    "lpips_vgg": Metric("LPIPS (vgg)", 4),
+    "st_lpips": Metric("ST-LPIPS (alex)", 4),
     "lpips": Metric("LPIPS", 4),
     "hf_error": Metric("HF error", 4),
-    "lf_drift": Metric("LF drift", 4),
     "feature_l1": Metric("feature L1", 4),
+    "base_psnr": Metric("base PSNR (dB)", 2, better=1),
+    "base_ssim": Metric("base SSIM", 4, better=1),
+    "base_l1": Metric("base L1", 5),
+    "base_gradient_l1": Metric("base gradient L1", 5),
+    "hf_energy": Metric("HF energy", 5, better=0),
+    "hf_gain": Metric("HF gain over bicubic", 3, better=0),
+    "lf_drift": Metric("LF drift", 4),
+    "colour_shift": Metric("colour shift (8-bit levels)", 2),
 }
+PERCEPTUAL = ("lpips_alex", "lpips_vgg", "st_lpips", "lpips")
+BASE_METRICS = ("base_psnr", "base_ssim", "base_l1", "base_gradient_l1", "hf_energy", "hf_gain", "lf_drift",
+                "colour_shift")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from fsr.report.names import BASE, FSR, ROWS, times
+from fsr.report.names import BASE, FSR, times
+from fsr.report.per_image import ImageTable, table_id
 from fsr.report.pictures import Gallery
 from fsr.report.sheets import Chapter, Sheet, number
 from fsr.report.style import DPI
@@ -39,7 +40,9 @@ class Figure:
 class Slider:
     """One test image to compare rows on. `pictures` is {row: id of its data URI in the page}."""
 
-    image: str  # and its scale, where there are several
+    image: str
+    label: str  # the image, and its scale where there are several
+    table: str  # id of the table of its numbers
     width: int
     height: int
     verdict: str
@@ -52,15 +55,29 @@ class AtScale:
     """What the page shows of one scale.
 
     Attributes:
+        compared: up to five images, the methods side by side.
         images: the images shown: set, image, base, fsr, gain, as `pictures.shown` orders them.
     """
 
     psnr: Figure
+    representative: Figure
+    trend: Figure
     zooms: Figure
+    compared: Figure
     contact_sheets: Sequence[Figure]
     gallery: Gallery
     images: pd.DataFrame
     total_images: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: paragraphs, chapters, sheets and figures in their order; folded away where asked."""
+
+    name: str
+    title: str
+    parts: Sequence[str | Chapter | Sheet | Figure]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,14 +86,11 @@ class Content:
 
     experiment: str
     scales: Sequence[AtScale]
-    protocol: str  # of the figures and the compared pictures
+    protocol: str  # of the figures, the compared pictures and the numbers of single images
     cut: str
-    probe_note: str
-    cost: str
     warning: str  # empty where there is nothing to warn of
-    chapters: Mapping[str, Chapter]  # benchmark, differences, published, probe, data
-    probe_runtime: Sheet
-    figures: Mapping[str, Figure]  # probe, probe_grid, training, validation; leakage, where it found any
+    sections: Sequence[Section]
+    image_tables: Sequence[ImageTable]
     labels: Mapping[str, str]  # {set: what its heading calls it}
 
     @property
@@ -128,15 +142,20 @@ def render_page(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
-    store = PictureStore()
+    environment.tests |= {"chapter": _is(Chapter), "sheet": _is(Sheet), "figure": _is(Figure)}
+    store, gallery = PictureStore(), content.scales[0].gallery
     return environment.get_template("index.html.j2").render(
         content=content,
         sliders={heading: group for at in content.scales for heading, group in _sliders(content, at, store)},
-        options={row: ROWS[row].label for row in content.scales[0].gallery.rows},
+        options={row: gallery.labels[row].label for row in gallery.rows},
         uris=store.uris,
         left=BASE,
         right=FSR,
     )
+
+
+def _is(kind: type) -> Callable[[object], bool]:
+    return lambda part: isinstance(part, kind)
 
 
 def _sliders(content: Content, at: AtScale, store: PictureStore) -> Iterator[tuple[str, list[Slider]]]:
@@ -155,7 +174,9 @@ def _slider(gallery: Gallery, part: pd.DataFrame, place: Any, told: str, store: 
     pictures = {row: store.add(gallery.path(place.set, row, place.image)) for row in gallery.rows}
     gain, base, fsr = number(place.gain, 2, signed=True), number(place.base, 2), number(place.fsr, 2)
     return Slider(
+        place.image,
         f"{place.image}{told}",
+        table_id(gallery.scale, place.set),
         width,
         height,
         f"FSR {gain} dB over feature bicubic ({base} → {fsr} dB)",

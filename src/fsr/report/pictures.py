@@ -8,18 +8,27 @@ import numpy as np
 import pandas as pd
 
 from fsr.images import read_image
-from fsr.report.names import BASE, CEILING, FSR, LR
+from fsr.report.names import BASE, CEILING, FSR, LR, Rows
 
 MOST_SHOWN = 16  # images of one set; of a larger set, half are those with the largest gain, half those with the least
+
+THUMBNAIL = 1024  # pixels
+FEW = 5  # images of the comparison of methods side by side
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one scale below `folder` as <set>/<row>/<image>.png; `rows` are the ones shown."""
+    """Pictures of one scale below `folder` as <set>/<row>/<image>.png.
+
+    Attributes:
+        rows: the ones shown.
+        labels: what every row is called.
+    """
 
     folder: Path
     rows: tuple[str, ...]
     scale: int
+    labels: Rows
 
     def path(self, set_name: str, row: str, image: str) -> Path:
         return self.folder / set_name / row / f"{image}.png"
@@ -32,6 +41,20 @@ class Gallery:
         """
         pixels = read_image(self.path(set_name, row, image))[0].permute(1, 2, 0).numpy()
         return pixels.repeat(self.scale, axis=0).repeat(self.scale, axis=1) if row == LR else pixels
+
+    def thumbnail(self, set_name: str, row: str, image: str) -> np.ndarray:
+        """The same, where large averaged over squares so that many fit in memory: below THUMBNAIL on its shorter side.
+
+        Raises:
+            FileNotFoundError, ValueError: the picture is missing or damaged.
+        """
+        pixels = self.pixels(set_name, row, image)
+        size = max(1, min(pixels.shape[:2]) // (THUMBNAIL // 2))
+        if size == 1:
+            return pixels
+        height, width = (side // size for side in pixels.shape[:2])
+        squares = pixels[: height * size, : width * size].reshape(height, size, width, size, 3)
+        return squares.mean(axis=(1, 3))
 
 
 @dataclass(frozen=True)

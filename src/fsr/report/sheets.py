@@ -1,26 +1,18 @@
-"""Tables for readers: what a cell says, why it is empty, and the same sheet as Markdown (or, by the page, as HTML)."""
+"""Tables for readers: what a cell says, why it is empty, and the same sheet as Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from fsr.report.names import BASELINES, METRICS, ROWS, TARGETS, TERMS, times
+from fsr.report.names import METRICS, TARGETS, times
 
 EMPTY, INFINITE = "–", "∞"
-WITH_INTERVAL = ("psnr",)
-BENCHMARK_LEGEND = (
-    "Means over images; brackets hold 95 % bootstrap intervals over images, which are too narrow where images are few. "
-    "Bold: the best method, where the paired interval of its difference to the runner-up excludes zero. The VAE round "
-    "trip is the ceiling of whatever renders through this autoencoder; Euler, Heun and stochastic rows are diagnostics."
-)
-DIFFERENCES_LEGEND = (
-    "Mean PSNR of a row minus that of a baseline, paired by image, with 95 % bootstrap intervals; 'higher on' counts "
-    "the images where the row has the higher PSNR."
-)
-PROBE_LEGEND = "Score with its 95 % bootstrap interval over crops, and its dimensionless terms before weighting."
+WITH_INTERVAL = ("psnr", "base_psnr")
+BOLD = "Bold: the best method, where the paired interval of its difference to every other method excludes zero."
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Sheet:
     rows: tuple[tuple[Cell, ...], ...]
     texts: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def notes(self) -> list[str]:
         """The distinct footnotes, in the order they are numbered from 1."""
         return list(dict.fromkeys(cell.footnote for cells in self.rows for cell in cells if cell.footnote))
@@ -51,9 +43,13 @@ class Sheet:
         """The number of the cell's footnote."""
         return self.notes.index(cell.footnote) + 1 if cell.footnote else None
 
+    def is_text(self, column: int) -> bool:
+        """Whether a column, counted from 0, holds texts."""
+        return column == 0 or self.columns[column] in self.texts
+
     def markdown(self) -> str:
         """The caption, the table and its footnotes."""
-        rule = [":---" if column in (self.columns[0], *self.texts) else "---:" for column in self.columns]
+        rule = [":---" if self.is_text(index) else "---:" for index in range(len(self.columns))]
         lines = [self.columns, rule, *([self._markdown(cell) for cell in cells] for cells in self.rows)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "  \n".join(f"<sup>{number}</sup> {note}" for number, note in enumerate(self.notes, start=1))
@@ -68,12 +64,17 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Sheets below a text that says how to read them, remarks that no reader may miss, and what follows of them."""
+    """Sheets below a text that says how to read them, remarks that no reader may miss, and what follows of them.
+
+    Attributes:
+        frame: the same numbers unrounded, for the CSV.
+    """
 
     text: str
     sheets: tuple[Sheet, ...] = ()
     remarks: tuple[str, ...] = ()
     conclusion: str = ""
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
 
     def markdown(self) -> str:
         """The text, the remarks as a list, the sheets, the conclusion."""
@@ -96,29 +97,11 @@ def interval(low: float, high: float, decimals: int, signed: bool = False) -> st
     return "" if np.isnan(low) else f"[{number(low, decimals, signed)}, {number(high, decimals, signed)}]"
 
 
-def benchmark_chapter(summary: pd.DataFrame, labels: Mapping[str, str], remarks: tuple[str, ...] = ()) -> Chapter:
-    """One sheet per scale, target, protocol and set: rows are upscalers, columns the metrics measured there.
-
-    Args:
-        labels: {set: what captions call it}.
-    """
-    sheets = tuple(_benchmark_sheet(part, labels) for part in _by_place(summary))
-    return Chapter(BENCHMARK_LEGEND, sheets, remarks)
-
-
-def _benchmark_sheet(part: pd.DataFrame, labels: Mapping[str, str]) -> Sheet:
-    metrics = [metric for metric in METRICS if metric in set(part["metric"])]
-    lines = part.set_index(["upscaler", "metric"])
-    rows = [
-        (Cell(ROWS[upscaler].label), *(_mean_cell(lines.loc[(upscaler, metric)], metric) for metric in metrics))
-        for upscaler in part["upscaler"].unique()
-    ]
-    columns = ("upscaler", *(METRICS[metric].label for metric in metrics))
-    return Sheet(caption("Means over images", part, labels), columns, tuple(rows))
-
-
-def _mean_cell(line: pd.Series, metric: str) -> Cell:
-    decimals, shown = METRICS[metric].decimals, metric in WITH_INTERVAL
+def mean_cell(line: pd.Series, with_interval: bool | None = None) -> Cell:
+    """A mean of a summary: bold where it is the best, with its interval where asked (None: of WITH_INTERVAL)."""
+    metric = line["metric"]
+    decimals = METRICS[metric].decimals
+    shown = metric in WITH_INTERVAL if with_interval is None else with_interval
     return Cell(
         number(line["mean"], decimals),
         interval(line["low"], line["high"], decimals) if shown else "",
@@ -127,74 +110,47 @@ def _mean_cell(line: pd.Series, metric: str) -> Cell:
     )
 
 
-def differences_chapter(frame: pd.DataFrame, labels: Mapping[str, str]) -> Chapter:
-    """One sheet per scale, target, protocol and set: PSNR differences to both baselines, with intervals and wins."""
-    sheets = tuple(_difference_sheet(part, labels) for part in _by_place(frame))
-    return Chapter(DIFFERENCES_LEGEND, sheets)
-
-
-def _difference_sheet(part: pd.DataFrame, labels: Mapping[str, str]) -> Sheet:
-    lines = part.set_index(["upscaler", "baseline"])
-    rows = []
-    for upscaler in part["upscaler"].unique():
-        cells = [_difference_cells(lines, upscaler, baseline) for baseline in BASELINES]
-        rows.append((Cell(ROWS[upscaler].label), *(cell for pair in cells for cell in pair)))
-    columns = [(f"minus {ROWS[baseline].label} (dB)", "higher on") for baseline in BASELINES]
-    columns = ("upscaler", *(name for pair in columns for name in pair))
-    return Sheet(caption("PSNR differences paired by image", part, labels), columns, tuple(rows))
-
-
-def _difference_cells(lines: pd.DataFrame, upscaler: str, baseline: str) -> tuple[Cell, Cell]:
-    if upscaler == baseline:
-        itself = Cell(EMPTY, footnote="the baseline itself")
-        return itself, itself
-    line = lines.loc[(upscaler, baseline)]
-    difference = Cell(
-        number(line["difference"], 2, signed=True),
-        interval(line["low"], line["high"], 2, signed=True),
-        footnote=line["reason"],
-    )
-    return difference, Cell(f"{line['wins']}/{line['images']}")
-
-
-def probe_chapter(probe: pd.DataFrame, scales: Sequence[int], conclusion: str) -> Chapter:
-    """The probe's cuts: score with interval, the terms it is made of (dimensionless), and what became of each cut.
+def mean_cells(
+    lines: pd.DataFrame, metrics: Sequence[str], with_interval: bool | None = None, absent: str = "not measured"
+) -> list[Cell]:
+    """A `mean_cell` for each of `metrics` of one row; a dash where `lines`, of that row, has none.
 
     Args:
-        conclusion: which cut was trained.
+        absent: the footnote of such a dash.
     """
-    rows = [_probe_cells(line) for _, line in probe.iterrows()]
-    columns = ("cut", "stage", "score", *(term.label for term in TERMS), "crops", "status")
-    sheet = Sheet(f"Cut probe over training crops, {times(*scales)}; bold: the selected cut", columns, tuple(rows))
-    return Chapter(PROBE_LEGEND, (sheet,), conclusion=conclusion)
-
-
-def _probe_cells(line: pd.Series) -> tuple[Cell, ...]:
-    selected, reason = bool(line["selected"]), line["reason"]
-    score = Cell(
-        number(line["score"], 3),
-        interval(line["score_low"], line["score_high"], 3),
-        selected,
-        reason if np.isnan(line["score"]) else "",
-    )
-    terms = [
-        Cell(number(line[term.column], 3), footnote=reason if np.isnan(line[term.column]) else "") for term in TERMS
+    found = {line["metric"]: line for _, line in lines.iterrows()}
+    return [
+        mean_cell(found[metric], with_interval) if metric in found else Cell(EMPTY, footnote=absent)
+        for metric in metrics
     ]
-    status = Cell("selected" if selected else line["status"])
-    return Cell(line["cut"], bold=selected), Cell(line["stage"]), score, *terms, Cell(str(line["crops"])), status
+
+
+def labels_of(metrics: Sequence[str]) -> list[str]:
+    """What columns of the metrics are called."""
+    return [METRICS[metric].label for metric in metrics]
 
 
 def caption(what: str, part: pd.DataFrame, labels: Mapping[str, str]) -> str:
     """What a sheet of one scale, target, protocol and set shows."""
     first = part.iloc[0]
-    images = f"{first['images']} image{'s' if first['images'] > 1 else ''}"
-    place = f"{times(first['scale'])}, protocol {first['protocol']}, target {TARGETS[first['target']]}"
-    return f"{what}: {labels[first['set']]}, {images}; {place}"
+    place = f"{where(first['scale'], first['protocol'])}, target {TARGETS[first['target']]}"
+    return f"{what}: {labels[first['set']]}, {count(first['images'], 'image')}; {place}"
 
 
-def _by_place(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Parts of one scale, target, protocol and set; the first scale, primary target and first protocol come first."""
-    keys = ["scale", "target", "protocol", "set"]
-    parts = dict(iter(frame.groupby(keys)))
+def where(scale: int, protocol: str) -> str:
+    """The part of a caption that says of which scale and protocol a sheet is."""
+    return f"{times(scale)}, protocol {protocol}"
+
+
+def count(number: int, what: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def by_place(
+    frame: pd.DataFrame, keys: Sequence[str] = ("scale", "target", "protocol", "set")
+) -> Iterator[pd.DataFrame]:
+    """Parts that are alike in `keys`; the first scale, primary target and first protocol come first."""
+    parts = dict(iter(frame.groupby(list(keys))))
     order = product(*(TARGETS if key == "target" else frame[key].unique() for key in keys))
     return (parts[place] for place in order if place in parts)

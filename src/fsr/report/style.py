@@ -1,5 +1,6 @@
 """How every figure looks: one font, one colour-blind-safe palette (Okabe and Ito, 2008), the same bytes each time."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 INK, GREY, FAINT = "#222222", "#7A7A7A", "#DDDDDD"
 DPI = 150
+LABEL_WIDTH = 36  # characters
 
 RC = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same everywhere
@@ -49,6 +51,11 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
         yield figure
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
+
+
+def wrapped(label: str) -> str:
+    """A row's label for an axis, long ones on several lines."""
+    return textwrap.fill(label, LABEL_WIDTH)
 
 
 def bare(axes: Axes) -> None:

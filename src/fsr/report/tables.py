@@ -1,66 +1,62 @@
-"""Tables of numbers from the benchmark's cells: means with intervals, paired differences, one line per image."""
+"""Tables of numbers from the benchmark's cells: means with intervals, one line per image, FSR's gains and failures."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fsr.files import write_text
-from fsr.report.names import BASE, BASELINES, FSR, METRICS, PRIMARY, ROWS
-from fsr.report.statistics import Interval, bootstrap_mean, differences, paired_difference
+from fsr.report.columns import PLACE, Column, Resampling, best_row, no_interval_reason
+from fsr.report.names import BASE, BASELINES, FSR, METRICS, PRIMARY, Rows
+from fsr.report.statistics import differences
 
-PLACE = ["protocol", "scale", "set", "target"]
-NO_INTERVAL = {True: "infinite (equal to its target on some image): no interval", False: "one image: no interval"}
+MEAN = ["images", "mean", "low", "high", "reason", "best"]
+DIFFERENCE = ["images", "difference", "low", "high", "wins", "reason"]
+DIFFERENCES = [*PLACE, "metric", "upscaler", "baseline", *DIFFERENCE]
+FAILURES = ["scale", "set", "image", "upscaler", "fsr", "psnr", "difference"]
+PER_IMAGE = ("protocol", "scale", "set", "image", "upscaler", "target")
 
 
-def values(cells: pd.DataFrame, upscaler: str, metric: str) -> np.ndarray:
-    """(images,) numbers of one row and metric, in file order; `cells` of one place (PLACE)."""
-    return cells.loc[(cells["upscaler"] == upscaler) & (cells["metric"] == metric), "number"].to_numpy()
-
-
-def summarise(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """One line per protocol, scale, set, target, upscaler and metric: images, mean, low, high, reason, best.
+def summarise(columns: Iterable[Column], rows: Rows, resampling: Resampling) -> pd.DataFrame:
+    """One line per protocol, scale, set, target, metric and upscaler: images, mean, low, high, reason, best.
 
     A mean is empty, with its reason, if one image has no number. `best` marks the best mean among the methods (not
-    diagnostics, not the ceiling) where the paired interval of its difference to the runner-up excludes zero.
+    diagnostics, not the ceiling) where the paired interval against every other of them excludes zero.
     """
     lines = []
-    for place, part in _grouped(cells, [*PLACE, "upscaler", "metric"]):
-        interval, reason = _mean(part, resamples, seed)
-        lines.append((*place, len(part), *interval, reason))
-    columns = [*PLACE, "upscaler", "metric", "images", "mean", "low", "high", "reason"]
-    summary = pd.DataFrame(lines, columns=columns).assign(best=False)
-    measured = dict(_grouped(cells, [*PLACE, "metric"]))
-    for place, column in _grouped(summary, [*PLACE, "metric"]):
-        winner = _clear_winner(column, measured[place], resamples, seed)
-        summary.loc[column.index[column["upscaler"] == winner], "best"] = True
-    return summary
+    for column in columns:
+        lines += [(*column.place, *line) for line in _means([column], rows, resampling)]
+    return pd.DataFrame(lines, columns=[*PLACE, "upscaler", "metric", *MEAN])
 
 
-def _mean(part: pd.DataFrame, resamples: int, seed: int) -> tuple[Interval, str]:
-    empty = part[part["number"].isna()]
-    if len(empty):
-        share = "" if len(empty) == len(part) else f"{len(empty)} of {len(part)} images: "
-        return Interval(np.nan, np.nan, np.nan), share + "; ".join(empty["reason"].unique())
-    interval = bootstrap_mean(part["number"], resamples, seed)
-    return interval, no_interval_reason(interval)
+def macro_average(columns: Iterable[Column], rows: Rows, resampling: Resampling) -> pd.DataFrame:
+    """One line per protocol, scale, target, metric and upscaler: the mean over the sets of the sets' means.
+
+    Columns as of `summarise`, with `sets` (how many) in place of `set`; `images` is of all of them.
+    """
+    groups: dict[tuple, list[Column]] = {}
+    for column in columns:
+        protocol, scale, _, target = column.place
+        groups.setdefault((protocol, scale, target, column.metric), []).append(column)
+    lines = []
+    for (protocol, scale, target, _), over in groups.items():
+        common = [name for name in over[0].upscalers if all(name in each.upscalers for each in over)]
+        aligned = [each.only(common) for each in over]
+        lines += [(protocol, scale, target, len(over), *line) for line in _means(aligned, rows, resampling)]
+    keys = ["protocol", "scale", "target", "sets", "upscaler", "metric"]
+    return pd.DataFrame(lines, columns=[*keys, *MEAN])
 
 
-def no_interval_reason(interval: Interval) -> str:
-    """Why a mean has no interval; empty if it has one."""
-    return NO_INTERVAL[not np.isfinite(interval.mean)] if np.isnan(interval.low) else ""
-
-
-def _clear_winner(column: pd.DataFrame, here: pd.DataFrame, resamples: int, seed: int) -> str | None:
-    metric = column["metric"].iloc[0]
-    competes = column["upscaler"].map(lambda upscaler: ROWS[upscaler].kind == "method")
-    rivals = column[column["mean"].notna() & competes]
-    ranked = rivals.sort_values("mean", ascending=not METRICS[metric].higher_is_better, kind="stable")["upscaler"]
-    if len(ranked) < 2:
-        return None
-    first, second = (values(here, upscaler, metric) for upscaler in ranked[:2])
-    return ranked.iloc[0] if paired_difference(first, second, resamples, seed).excludes_zero else None
+def _means(over: Sequence[Column], rows: Rows, resampling: Resampling) -> Iterator[tuple]:
+    intervals, images = resampling.means(over), sum(len(column.images) for column in over)
+    best = best_row(over, intervals.mean, rows, resampling)
+    for index, upscaler in enumerate(over[0].upscalers):
+        interval = intervals.at(index)
+        empty = "; ".join(dict.fromkeys(each.reasons[index] for each in over if each.reasons[index]))
+        reason = empty or no_interval_reason(interval, over[0].metric)
+        yield upscaler, over[0].metric, images, *interval, reason, upscaler == best
 
 
 def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame:
@@ -71,8 +67,8 @@ def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame
     Args:
         absent: as `Benchmark` has it; its lines have 0 images.
     """
-    lines, metrics = [], _measured(summary)
-    for place, part in _grouped(summary, [*PLACE, "upscaler"]):
+    lines, metrics = [], measured(summary)
+    for place, part in summary.groupby([*PLACE, "upscaler"], sort=False):
         line = dict(zip([*PLACE, "upscaler"], place, strict=True)) | {"images": part["images"].iloc[0]}
         for cell in part.itertuples():
             line |= {cell.metric: cell.mean, f"{cell.metric}_low": cell.low, f"{cell.metric}_high": cell.high}
@@ -83,6 +79,8 @@ def benchmark_frame(summary: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame
         | {"images": 0, "reasons": f"not available: {line.reason}"}
         for line in absent.itertuples()
     ]
+    if not lines:
+        return pd.DataFrame(columns=[*PLACE, "upscaler", "images", "reasons"])
     frame = pd.DataFrame(lines)
     return frame.assign(reasons=frame.pop("reasons"))
 
@@ -99,67 +97,87 @@ def _reasons(given: Mapping[str, str], metrics: Iterable[str]) -> str:
     return "; ".join(told + absent)
 
 
-def _measured(frame: pd.DataFrame) -> list[str]:
+def measured(frame: pd.DataFrame) -> list[str]:
     """The metrics that occur, in the tables' order."""
     return [metric for metric in METRICS if metric in set(frame["metric"])]
 
 
-def difference_frame(cells: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """PSNR of each upscaler minus each baseline's in dB, paired by image; `wins` counts images where it is higher."""
-    lines = []
-    for place, part in _grouped(cells[cells["metric"] == "psnr"], PLACE):
-        for upscaler in part["upscaler"].unique():
-            for baseline in [name for name in BASELINES if name != upscaler]:
-                pair = values(part, upscaler, "psnr"), values(part, baseline, "psnr")
-                interval, wins = paired_difference(*pair, resamples, seed), int((differences(*pair) > 0).sum())
-                lines.append((*place, upscaler, baseline, len(pair[0]), *interval, wins, no_interval_reason(interval)))
-    measured = ["images", "difference", "low", "high", "wins", "reason"]
-    return pd.DataFrame(lines, columns=[*PLACE, "upscaler", "baseline", *measured])
+def difference_frame(columns: Iterable[Column], resampling: Resampling) -> pd.DataFrame:
+    """Any row minus any other, paired by image, in the metric's unit: every metric against x_H_rec, PSNR against all.
+
+    `wins` counts the images where the row is better, which for an error is lower.
+    """
+    wanted = [
+        column
+        for column in columns
+        if METRICS[column.metric].better and (column.place[-1] == PRIMARY or column.metric == "psnr")
+    ]
+    lines = [line for column in wanted for line in _differences(column, resampling)]
+    return pd.DataFrame(lines, columns=DIFFERENCES)
+
+
+def _differences(column: Column, resampling: Resampling) -> Iterator[tuple]:
+    pairs, better = resampling.pairs([column]), METRICS[column.metric].better
+    for first, second in permutations(range(len(column.upscalers)), 2):
+        interval, gaps = pairs.at(first, second), differences(column.numbers[first], column.numbers[second])
+        reason = column.reasons[first] or column.reasons[second] or no_interval_reason(interval, column.metric)
+        place = (*column.place, column.metric, column.upscalers[first], column.upscalers[second])
+        yield *place, len(column.images), *interval, int((better * gaps > 0).sum()), reason
 
 
 def per_image_frame(cells: pd.DataFrame) -> pd.DataFrame:
     """One line per place, image and upscaler, a column per metric, its values as text; `reasons` of empty ones."""
-    keys, metrics = ("protocol", "scale", "set", "image", "upscaler", "target"), _measured(cells)
+    metrics = measured(cells)
     values: dict[tuple, dict[str, str]] = {}
     reasons: dict[tuple, dict[str, str]] = {}
-    for *place, metric, value, reason in cells[[*keys, "metric", "value", "reason"]].itertuples(index=False):
+    for *place, metric, value, reason in cells[[*PER_IMAGE, "metric", "value", "reason"]].itertuples(index=False):
         values.setdefault(tuple(place), {})[metric] = value
         reasons.setdefault(tuple(place), {})[metric] = reason
-    return pd.DataFrame(
-        dict(zip(keys, place, strict=True))
-        | {metric: measured.get(metric, "") for metric in metrics}
-        | {"reasons": _reasons(reasons[place], metrics)}
-        for place, measured in values.items()
-    )
+    lines = [
+        (*place, *(found.get(metric, "") for metric in metrics), _reasons(reasons[place], metrics))
+        for place, found in values.items()
+    ]
+    return pd.DataFrame(lines, columns=[*PER_IMAGE, *metrics, "reasons"])
 
 
-def gains(cells: pd.DataFrame) -> pd.DataFrame:
+def gains(columns: Iterable[Column]) -> pd.DataFrame:
     """One line per scale and image: PSNR in dB against x_H_rec of feature bicubic, of FSR, and FSR minus that.
 
-    Columns scale, set, image, base, fsr, gain; `cells` of one protocol.
+    Columns scale, set, image, base, fsr, gain; `columns` are of one protocol.
     """
-    primary = cells[(cells["target"] == PRIMARY) & (cells["metric"] == "psnr")]
     frames = []
-    for (scale, name), part in _grouped(primary, ["scale", "set"]):
-        base, fsr = values(part, BASE, "psnr"), values(part, FSR, "psnr")
-        images = part.loc[part["upscaler"] == FSR, "image"].to_numpy()
-        columns = {
-            "scale": scale,
-            "set": name,
-            "image": images,
-            "base": base,
-            "fsr": fsr,
-            "gain": differences(fsr, base),
-        }
-        frames.append(pd.DataFrame(columns))
+    for column in _primary_psnr(columns):
+        base, fsr = column.of(BASE), column.of(FSR)
+        place = {"scale": column.place[1], "set": column.place[2], "image": column.images}
+        frames.append(pd.DataFrame(place | {"base": base, "fsr": fsr, "gain": differences(fsr, base)}))
     return pd.concat(frames, ignore_index=True)
+
+
+def failures(columns: Iterable[Column], rows: Rows) -> pd.DataFrame:
+    """One line per image and row that beats FSR there in PSNR against x_H_rec: of the baselines and methods of others.
+
+    Columns FAILURES, `difference` is FSR minus the row in dB; `columns` are of one protocol.
+    """
+    lines = []
+    for column in _primary_psnr(columns):
+        fsr, (_, scale, name, _) = column.of(FSR), column.place
+        for upscaler in opponents(column.upscalers, rows):
+            theirs = column.of(upscaler)
+            for index in np.flatnonzero(fsr < theirs):
+                numbers = float(fsr[index]), float(theirs[index]), float(fsr[index] - theirs[index])
+                lines.append((scale, name, column.images[index], upscaler, *numbers))
+    return pd.DataFrame(lines, columns=FAILURES)
+
+
+def opponents(upscalers: Iterable[str], rows: Rows) -> list[str]:
+    """The rows FSR is meant to beat: both baselines, and the methods of others."""
+    return [name for name in upscalers if name in BASELINES or (rows[name].rival and rows[name].kind == "method")]
+
+
+def _primary_psnr(columns: Iterable[Column]) -> list[Column]:
+    return [column for column in columns if column.place[-1] == PRIMARY and column.metric == "psnr"]
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> Path:
     """Write a frame: floats with eight significant digits, infinity as `inf`, NaN empty."""
     return write_text(path, frame.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
-
-
-def _grouped(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Groups in order of first appearance."""
-    return iter(frame.groupby(keys, sort=False))
