@@ -73,7 +73,7 @@ class Protocol:
         }
 
     def perceptual_view(self, images: Tensor) -> Tensor:
-        """The images as perceptual metrics see them: whole, or made a square of `perceptual_side` (bilinear, aliased)."""
+        """The images as perceptual metrics see them: whole, or squares of `perceptual_side` (bilinear, aliased)."""
         if self.perceptual_side is None:
             return images
         return F.interpolate(images, size=(self.perceptual_side,) * 2, mode="bilinear", align_corners=False)
