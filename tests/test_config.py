@@ -119,7 +119,7 @@ def test_scales_are_kept_in_order(values):
 
 def test_no_key_may_be_left_out(values):
     """Snakemake would see a default that DVC does not."""
-    free = [("ablation", "losses")]  # names there are the user's own
+    free = [("ablation", "losses"), ("rivals", "methods")]  # names there are the user's own
 
     def sections(value, place=()):
         for key, inner in value.items():

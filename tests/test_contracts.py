@@ -174,10 +174,8 @@ def test_every_public_function_and_class_says_what_it_is(root):
 
 def test_the_repository_holds_no_data_and_only_small_weights(root):
     images = tracked(root, "data", "*.jpg", "*.png")
-    assert all(
-        "results" in file.parts or "docs" in file.parts or file.name in ("datasets.csv", "published.csv", "training_costs.csv")
-        for file in images
-    )
+    tables = ("datasets.csv", "published.csv", "training_costs.csv")
+    assert all("results" in file.parts or "docs" in file.parts or file.name in tables for file in images)
     weights = tracked(root, "*.safetensors", "*.pth", "*.pt", "*.ckpt")
     assert all(file.suffix == ".safetensors" for file in weights)
     assert sum(file.stat().st_size for file in weights) <= 20e6

@@ -5,8 +5,6 @@ repeatable and may share a machine. What decides is PSNR on held-out crops; no t
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,12 +17,11 @@ from fsr.files import read_json, write_json, write_text
 from fsr.flow.field import build_field
 from fsr.precision import autocast, autocast_dtype
 from fsr.probe import count_flops
-from fsr.progress import progress_bar
+from fsr.timing import ROUNDS, in_turns, seconds_of
 from fsr.train import field_trainer
 from fsr.upscalers import Fsr, Sample
 from fsr.variants import Variant, variants
 
-ROUNDS = 5
 GROUP = ["cut", "block", "patch", "losses"]
 
 
@@ -66,11 +63,7 @@ def time_variants(
     timed = {
         variant.name: _Timed(params, variant, manifest, autoencoder, work) for variant in variants(params.ablation)
     }
-    with progress_bar("time variants", (ROUNDS + 1) * len(timed)) as advance:
-        for _ in range(ROUNDS + 1):  # the first round warms up
-            for name, item in timed.items():
-                item.measure()
-                advance(name)
+    in_turns("time variants", {name: item.measure for name, item in timed.items()})
     write_json(output, [asdict(item.cost(params.ablation.minutes * 60)) for item in timed.values()])
 
 
@@ -89,9 +82,9 @@ class _Timed:
         self.render_seconds: list[float] = []
 
     def measure(self) -> None:
-        self.step_seconds.append(_seconds(lambda: self.trainer.optimise(self.feed)))
+        self.step_seconds.append(seconds_of(lambda: self.trainer.optimise(self.feed), self.trainer.device))
         self.trainer.step += 1
-        self.render_seconds.append(_seconds(self.infer))
+        self.render_seconds.append(seconds_of(self.infer, self.trainer.device))
 
     @torch.no_grad()
     def infer(self) -> None:
@@ -105,14 +98,6 @@ class _Timed:
         step, render = (statistics.median(times[1:]) for times in (self.step_seconds, self.render_seconds))
         parameters = sum(parameter.numel() for parameter in self.trainer.model.parameters())
         return Cost(self.name, step, max(1, round(budget / step)), render, count_flops(self.infer) / 1e9, parameters)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def train_variant(

@@ -2,6 +2,8 @@
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -21,3 +23,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_WORDS)
+
+
+@contextmanager
+def memory_explained(what: str, remedy: str) -> Iterator[None]:
+    """Make running out of memory inside the block an error in one line.
+
+    Raises:
+        MemoryError: `what` ran out of memory; the message says so and what to do.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(f"{what} ran out of memory; {remedy}") from error

@@ -92,7 +92,7 @@ def test_a_study_without_base_only_sets_says_so(rows):
     none = read_base_only((), ("strict",), rows)
     empty = tables.summarise(columns(none.measured), rows, RESAMPLING)
     chapter = base_only_chapter(empty, none, empty, rows, LABELS)
-    assert chapter.sheets == () and "benchmark.base_only names none" in chapter.text
+    assert chapter.sheets == () and "data.base_only names none" in chapter.text
     assert "upscaler" in chapter.frame.columns
     assert colour_chapter(empty, empty, rows, LABELS).sheets == ()
 

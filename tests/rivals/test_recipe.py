@@ -81,8 +81,10 @@ def test_what_is_validated_is_what_the_row_decodes(trainer, manifest, autoencode
 
 def test_a_run_is_known_by_its_methods_sizes(trainer, manifest, autoencoder, tmp_path):
     params = params_of()
+    other_losses = params.train.losses.model_dump() | {"drift": 0.5}
     other = params.rivals.methods["lua"].model_copy(update={"head_width": 8})
     larger = Trainer(params, LuaRecipe(params, "lua", other, autoencoder), manifest, tmp_path)
+    assert trainer("lua", losses=other_losses, sigma_max=0.5, statistics="running").key == trainer("lua").key
     keys = {trainer("lua").key, trainer("lsrna").key, trainer("lua", lr=0.5).key, larger.key}
     assert len(keys) == 4
     assert trainer("lua").key in keys

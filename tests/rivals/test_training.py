@@ -62,7 +62,7 @@ def test_a_budget_of_time_is_turned_into_steps_by_what_a_step_takes(tmp_path):
 
 
 def test_every_method_that_is_trained_is_timed(manifest, autoencoder, tmp_path):
-    time_steps(params_of(), "f3", manifest, autoencoder, tmp_path / "costs.json", 1, tmp_path)
+    time_steps(params_of(), "f3", manifest, autoencoder, tmp_path / "costs.json", 1)
     costs = read_json(tmp_path / "costs.json")
     assert set(costs) == {"fsr", *trained_methods(params_of())}
     assert all(seconds > 0 for seconds in costs.values())

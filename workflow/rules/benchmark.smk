@@ -3,8 +3,9 @@
 BENCHMARK = f"{RESULTS}/benchmark"
 ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
 BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothing in its place
+MEASURING = {key: value for key, value in config["benchmark"].items() if key not in ("runtime", "bootstrap")}
 SHARD = f"{BENCHMARK}/shards/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}"
-MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.benchmark.base_only]
+MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.data.base_only]
 
 
 wildcard_constraints:
@@ -43,7 +44,9 @@ rule benchmark_rows:
         mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
-        **sections("seed", "runtime", "vae", "rivals", "benchmark"),
+        **sections("seed", "runtime", "vae"),
+        rivals=METHODS,
+        measuring=MEASURING,
         gallery=PARAMS.report.gallery,
         reference=PARAMS.data.reference,
         models=list(TRAINED),
@@ -76,7 +79,9 @@ rule benchmark_set:
     resources:
         mem_mb=memory(2000),
     params:
-        **sections("seed", "runtime", "vae", "rivals", "benchmark"),
+        **sections("seed", "runtime", "vae"),
+        rivals=METHODS,
+        measuring=MEASURING,
         gallery=PARAMS.report.gallery,
         reference=PARAMS.data.reference,
     script:

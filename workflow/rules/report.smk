@@ -12,7 +12,7 @@ rule build_report:
     input:
         benchmarks=expand(rules.benchmark_set.output.table, mode="", scale=PARAMS.scales, set=PARAMS.data.test),
         base_only=expand(
-            rules.benchmark_set.output.table, mode=BASE_ONLY, scale=PARAMS.scales, set=PARAMS.benchmark.base_only
+            rules.benchmark_set.output.table, mode=BASE_ONLY, scale=PARAMS.scales, set=PARAMS.data.base_only
         ),
         distribution=rules.distribution.output.table,
         runtime=rules.measure_runtime.output.table,

@@ -1,64 +1,5 @@
 """Rivals: methods of others, trained as the field is: same crops, order and seed, as many steps or as much time."""
 
-from fsr.config.rows import rival_rows, trained_methods, trained_rows
-
-RIVALS = f"{RESULTS}/rivals"
-TRAINED = {row.model: row for row in trained_rows(PARAMS)}
-SEARCHED = ["fsr", *trained_methods(PARAMS)] if TRAINED else []
-# Weights that others trained, of the rows that are measured.
-PRETRAINED = [rival_rows(PARAMS.rivals).get(name) for name in PARAMS.benchmark.upscalers]
-RIVAL_FILES = sorted({PARAMS.rivals.methods[row.method].weights for row in PRETRAINED if row and not row.budget})
-
-
-rule search_rate:
-    input:
-        latents=rules.encode.output.manifest,
-        cut=rules.train_field.output.cut,
-        autoencoder=autoencoder_files(),
-        code=code("rivals.training", "autoencoders"),
-    output:
-        search=f"{RIVALS}/{{method}}/search.json",
-    log:
-        f"{LOGS}/search_rate/{{method}}.log",
-    benchmark:
-        f"{LOGS}/search_rate/{{method}}.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
-    resources:
-        mem_mb=memory(4000, GPUS),
-        gpu=GPUS,
-    params:
-        **sections("seed", "scales", "runtime", "vae", "train", "rivals"),
-        work=".cache/rivals",
-    script:
-        "../scripts/search_rate.py"
-
-
-rule time_steps:
-    input:
-        latents=rules.encode.output.manifest,
-        cut=rules.train_field.output.cut,
-        autoencoder=autoencoder_files(),
-        code=code("rivals.training", "autoencoders"),
-    output:
-        costs=f"{RIVALS}/step_seconds.json",
-    log:
-        f"{LOGS}/time_steps.log",
-    benchmark:
-        f"{LOGS}/time_steps.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
-    resources:
-        mem_mb=memory(6000, GPUS),
-        gpu=GPUS,
-    params:
-        **sections("seed", "scales", "runtime", "vae", "train", "rivals"),
-        work=".cache/rivals",
-    script:
-        "../scripts/time_steps.py"
-
 
 rule train_rival:
     input:
@@ -88,14 +29,37 @@ rule train_rival:
         mem_mb=memory(4000, GPUS),
         gpu=GPUS,
     params:
-        **sections("seed", "scales", "runtime", "vae", "train", "rivals", "tracking"),
+        **sections("seed", "scales", "runtime", "vae"),
+        train=SHARED_TRAIN,
+        method=lambda wildcards: METHODS[TRAINED[wildcards.model].method],
         work=".cache/rivals",
     script:
         "../scripts/train_rival.py"
 
 
+# What was trained, also where that is nothing.
+rule list_rivals:
+    input:
+        weights=expand(rules.train_rival.output.weights, model=TRAINED),
+        searches=expand(rules.search_rate.output.search, method=SEARCHED),
+    output:
+        models=f"{RIVALS}/models.json",
+    log:
+        f"{LOGS}/list_rivals.log",
+    benchmark:
+        f"{LOGS}/list_rivals.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+    params:
+        models=list(TRAINED),
+    script:
+        "../scripts/list_rivals.py"
+
+
 rule rivals:
     input:
-        expand(rules.train_rival.output.weights, model=TRAINED),
-        expand(rules.search_rate.output.search, method=SEARCHED),
+        rules.list_rivals.output.models,
     localrule: True

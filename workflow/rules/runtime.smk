@@ -23,7 +23,8 @@ rule measure_runtime:
         mem_mb=memory(8000, GPUS),
         gpu=GPUS,
     params:
-        **sections("seed", "scales", "runtime", "vae", "rivals"),
+        **sections("seed", "scales", "runtime", "vae"),
+        rivals=METHODS,
         sizes=config["benchmark"]["runtime"],
         upscalers=PARAMS.benchmark.upscalers,
         dtype=PARAMS.benchmark.dtype,

@@ -16,5 +16,4 @@ time_steps(
     autoencoder=load_autoencoder(params.vae, params.runtime.device, params.data.mirror),
     output=Path(snakemake.output.costs),
     threads=snakemake.threads,
-    work=Path(snakemake.params.work),
 )

@@ -1,7 +1,7 @@
 """Every row through the same images, autoencoder and protocols; a long-form CSV per scale and test set.
 
-A set is measured paired, each image being the high resolution of its own low one; and, where benchmark.base_only names
-it, base-only, its images enlarged as they are. The rows of a set may be measured by several independent jobs (shards):
+A set is measured paired, each image being the high resolution of its own low one; and, where data.base_only names it,
+base-only, its images enlarged as they are. The rows of a set may be measured by several independent jobs (shards):
 which job measures a row changes nothing in it.
 """
 

@@ -111,13 +111,17 @@ class Params(Section):
             raise ValueError(f"train.feature_tile must be at most latents.crop_size {size}, not {tile}; null for whole")
         if self.train.cut != "best" and self.train.cut not in self.probe.cuts:
             raise ValueError(f"train.cut {self.train.cut} is not among probe.cuts; add it there")
-        known = (*FIXED, *rival_rows(self.rivals))
+        rivals = rival_rows(self.rivals)
+        known = (*FIXED, *rivals)
         unknown = [name for name in self.benchmark.upscalers if name not in known]
         if unknown:
             raise ValueError(f"benchmark.upscalers names {', '.join(unknown)}; choose among {', '.join(known)}")
-        stray = [name for name in self.benchmark.base_only if name not in self.data.held_back]
-        if stray:
-            raise ValueError(f"benchmark.base_only names {', '.join(stray)}; add it to data.test or data.reference")
+        trained = [rivals[name] for name in self.benchmark.upscalers if name in rivals and rivals[name].budget]
+        if self.train.consistency.weight and any(row.budget == "time" for row in trained):
+            raise ValueError(
+                "a row of the same time cannot be had with train.consistency, whose cost varies; use rows of the same "
+                "steps, or set its weight to 0"
+            )
         needed = [name for name in REPORTED_ROWS if name not in self.benchmark.upscalers]
         needed += [name for name in ("fsr", "feature_bicubic") if name not in self.report.gallery]
         if needed:

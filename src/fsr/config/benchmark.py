@@ -50,10 +50,6 @@ class Benchmark(Section):
         description="how numbers are made (docs/protocol.md); the report's figures show the first"
     )
     upscalers: Annotated[list[str], Field(min_length=1)] = Field(description="the rows of the tables, in their order")
-    base_only: list[str] = Field(
-        description="sets of data.test or data.reference whose images are also enlarged as they are, without a "
-        "high-resolution original: base preservation, detail, distribution"
-    )
     dtype: Dtype = Field(description="float32 for numbers to publish")
     batch: Positive = Field(description="images of one size that are encoded and decoded at once")
     shards: Positive = Field(
@@ -64,7 +60,7 @@ class Benchmark(Section):
     runtime: RuntimeSizes
     bootstrap: Positive
 
-    @field_validator("protocols", "upscalers", "base_only")
+    @field_validator("protocols", "upscalers")
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:
         return unique(names)

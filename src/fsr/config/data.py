@@ -14,10 +14,14 @@ class Data(Section):
         description="sets of the held-out crops; empty for a band of each training image that no training crop touches"
     )
     test: Annotated[list[str], Field(min_length=1)] = Field(description="test sets, names of data/datasets.csv")
+    base_only: list[str] = Field(
+        description="sets whose images are enlarged as they are, without a high-resolution original: generated images, "
+        "or a folder of yours"
+    )
     reference: list[str] = Field(description="sets that distribution metrics compare with")
     optional: list[str] = Field(
-        description="test and reference sets that are neither fetched nor generated: where they are not at hand, the "
-        "study goes on and its tables say so"
+        description="held-back sets that are neither fetched nor generated: where they are not at hand, the study goes "
+        "on and its tables say so"
     )
     mirror: str | None = Field(description="root of a local mirror; null takes the environment variable FSR_MIRROR")
     folders: dict[str, str] = Field(description="set name -> folder, for sets kept elsewhere")
@@ -36,7 +40,7 @@ class Data(Section):
     @property
     def held_back(self) -> list[str]:
         """The sets they must not see."""
-        return list(dict.fromkeys(self.test + self.reference))
+        return list(dict.fromkeys(self.test + self.base_only + self.reference))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Data":

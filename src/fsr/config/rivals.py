@@ -8,6 +8,7 @@ from fsr.config.kinds import Positive, PositiveReal, unique
 from fsr.sections import Section
 
 Budget = Literal["steps", "time"]
+Window = Annotated[int, Field(ge=2)]
 Blocks = Annotated[list[Positive], Field(min_length=1)]
 
 
@@ -19,7 +20,7 @@ class Lua(Section):
     embed: Positive = Field(description="channels of the body; a multiple of heads (published: 360)")
     depths: Blocks = Field(description="Swin layers of each residual group (published: 6 groups of 6)")
     heads: Positive = Field(description="attention heads (published: 12)")
-    window: Positive = Field(description="side of the attention window in latent pixels (published: 16)")
+    window: Window = Field(description="side of the attention window in latent pixels (published: 16)")
     head_width: Positive = Field(description="channels of the heads (published: 256)")
 
 
@@ -31,7 +32,7 @@ class Lsrna(Section):
     embed: Positive = Field(description="channels of the body; a multiple of heads (published: 60)")
     depths: Blocks = Field(description="Swin layers of each residual group (published: 4 groups of 6)")
     heads: Positive = Field(description="attention heads (published: 6)")
-    window: Positive = Field(description="side of the attention window in latent pixels (published: 8)")
+    window: Window = Field(description="side of the attention window in latent pixels (published: 8)")
     features: Positive = Field(description="channels LIIF unfolds (published: 64)")
     hidden: Blocks = Field(description="widths of LIIF's hidden layers (published: 4 of 256)")
     queries: Positive = Field(description="latent pixels of high resolution per crop and step (published: 4096)")

@@ -24,6 +24,20 @@ FIXED = (
     "vae_roundtrip",
 )
 CEILING = "vae_roundtrip"
+# Keys of train that only the field's own training reads: a change there trains no rival again.
+FIELD_ONLY = {
+    "cut",
+    "trial_steps",
+    "field",
+    "losses",
+    "consistency",
+    "sigma_max",
+    "statistics",
+    "statistics_crops",
+    "lr",
+}
+FIELD_ONLY |= {"pixel_loss_every", "feature_tile", "hours", "processes", "checkpoint_field"}
+PICTURES = ("hr", "lr")  # shown beside the rows, so no row can have these names
 After = Literal["", "matched", "noised"]
 
 
@@ -52,8 +66,18 @@ class RivalRow:
 
 
 def rival_rows(rivals: Rivals) -> dict[str, RivalRow]:
-    """Every row that methods of others have, by name."""
-    return {row.name: row for name, method in rivals.methods.items() for row in _rows_of(name, method)}
+    """Every row that methods of others have, by name.
+
+    Raises:
+        ValueError: two rows have one name.
+    """
+    rows: dict[str, RivalRow] = {}
+    for method, settings in rivals.methods.items():
+        for row in _rows_of(method, settings):
+            if row.name in (*FIXED, *PICTURES, *rows):
+                raise ValueError(f"rivals.methods.{method} has a row {row.name}, the name of another; rename it")
+            rows[row.name] = row
+    return rows
 
 
 def _rows_of(name: str, method: Lua | Lsrna | Pixel) -> Iterator[RivalRow]:

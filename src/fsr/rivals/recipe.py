@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Lsrna, Lua, Params
+from fsr.config.rows import FIELD_ONLY
 from fsr.images import RESAMPLINGS, enlarge_features
 from fsr.latents import LatentBatch, LatentCache
 from fsr.precision import autocast, autocast_dtype
@@ -26,6 +27,8 @@ Enlarge = Callable[[Tensor], Tensor]  # scaled latents (B, C, h, w) to scaled la
 
 class LatentRecipe:
     """What both have in common: a network that enlarges scaled latents, judged by what they decode to."""
+
+    unread = FIELD_ONLY - {"lr"}
 
     def __init__(self, params: Params, name: str, method: Lua | Lsrna, autoencoder: FrozenAutoencoder) -> None:
         self.params, self.name, self.method, self.autoencoder = params, name, method, autoencoder

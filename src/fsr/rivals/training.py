@@ -4,10 +4,10 @@
 steps by timing a step of each method in turns in one process, so that the runs themselves are repeatable.
 """
 
+import math
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -15,14 +15,15 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Params
 from fsr.config.rows import RivalRow, trained_methods, trained_rows
 from fsr.files import read_json, write_json
-from fsr.progress import progress_bar
+from fsr.memory import memory_explained
 from fsr.rivals.recipe import build_recipe
+from fsr.timing import ROUNDS, in_turns, seconds_of
 from fsr.train import FieldRecipe, RunFiles, Trainer, export
 from fsr.train.recipe import Recipe
 
 FSR = "fsr"
-ROUNDS = 5
 STAGES = 3  # LUA's: a step of each is timed
+REMEDY = "set train.batch or the sizes in rivals.methods lower"
 
 
 def recipe_of(params: Params, method: str, cut: str, autoencoder: FrozenAutoencoder) -> Recipe:
@@ -57,11 +58,19 @@ def search_rate(
     for rate in params.rivals.learning_rates:
         own = changed(params, lr=rate, steps=steps, validate_every=steps)
         trainer = Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, work)
+        psnr, reason = math.nan, "validation is not finite"
         try:
-            trainer.run(steps)
-            runs.append({"lr": rate, "validation_psnr": trainer.log.rows[-1]["validation_psnr"], "reason": ""})
+            with memory_explained(f"the search for {method}'s learning rate", REMEDY):
+                trainer.run(steps)
+            psnr = trainer.log.rows[-1]["validation_psnr"]
         except FloatingPointError as error:
-            runs.append({"lr": rate, "validation_psnr": None, "reason": str(error)})
+            reason = str(error)
+        told = (
+            {"validation_psnr": psnr, "reason": ""}
+            if math.isfinite(psnr)
+            else {"validation_psnr": None, "reason": reason}
+        )
+        runs.append({"lr": rate, **told})
     finite = [run for run in runs if run["validation_psnr"] is not None]
     if not finite:
         raise FloatingPointError(f"{method} trains at none of rivals.learning_rates; add smaller ones")
@@ -70,20 +79,17 @@ def search_rate(
 
 
 def time_steps(
-    params: Params, cut: str, manifest: Path, autoencoder: FrozenAutoencoder, output: Path, threads: int, work: Path
+    params: Params, cut: str, manifest: Path, autoencoder: FrozenAutoencoder, output: Path, threads: int
 ) -> None:
     """Write the seconds of an optimiser step of fsr and of every method that is trained, timed in turns."""
     torch.set_num_threads(threads)
     own = changed(params, steps=(ROUNDS + 1) * STAGES * turn_of(params))
-    timed = {
-        method: _Timed(Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, work))
-        for method in (FSR, *trained_methods(params))
-    }
-    with progress_bar("time steps", (ROUNDS + 1) * len(timed)) as advance:
-        for _ in range(ROUNDS + 1):  # the first round warms up
-            for method, item in timed.items():
-                item.measure()
-                advance(method)
+    with memory_explained("timing all methods side by side", REMEDY), TemporaryDirectory() as fresh:
+        timed = {
+            method: _Timed(Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, Path(fresh)))
+            for method in (FSR, *trained_methods(params))
+        }
+        in_turns("time steps", {method: item.measure for method, item in timed.items()})
     write_json(output, {method: item.step_seconds for method, item in timed.items()})
 
 
@@ -99,7 +105,7 @@ class _Timed:
     def measure(self) -> None:
         for step, seconds in self.seconds.items():
             self.trainer.step = step
-            seconds.append(_seconds(lambda: self.trainer.optimise(self.feed)))
+            seconds.append(seconds_of(lambda: self.trainer.optimise(self.feed), self.trainer.device))
 
     @property
     def step_seconds(self) -> float:
@@ -110,14 +116,6 @@ class _Timed:
 def turn_of(params: Params) -> int:
     """Steps after which every scale has had its turn at pixel terms."""
     return params.train.pixel_loss_every * len(params.scales)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def steps_of(params: Params, model: str, fsr_steps: int, costs: Path | None = None) -> int:
@@ -158,7 +156,8 @@ def train_rival(
     torch.set_num_threads(threads)
     own = changed(params, lr=read_json(search)["best"], steps=steps, tracking=params.tracking.mode)
     trainer = Trainer(own, build_recipe(own, _row(params, model).method, autoencoder), manifest, work)
-    trainer.run(steps)
+    with memory_explained(f"training {model}", REMEDY):
+        trainer.run(steps)
     export(trainer, files)
 
 
@@ -169,8 +168,13 @@ def _row(params: Params, model: str) -> RivalRow:
     return rows[model]
 
 
-def changed(params: Params, tracking: str = "disabled", **train: float) -> Params:
-    """`params` with some of `train` changed: without its budget of hours, its consistency term, and tracking."""
+def changed(params: Params, steps: int, tracking: str = "disabled", **train: float) -> Params:
+    """`params` for a run of `steps` steps, with some of `train` changed: no budget of hours, no consistency term.
+
+    The learning rate warms up over the same share of the steps.
+    """
     consistency = params.train.consistency.model_copy(update={"weight": 0})
-    own = params.train.model_copy(update={"hours": None, "consistency": consistency, **train})
+    warmup = round(params.train.warmup_steps * steps / params.train.steps)
+    fixed = {"steps": steps, "warmup_steps": warmup, "hours": None, "consistency": consistency}
+    own = params.train.model_copy(update=fixed | train)
     return params.model_copy(update={"train": own, "tracking": params.tracking.model_copy(update={"mode": tracking})})

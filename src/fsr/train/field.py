@@ -24,7 +24,7 @@ class FieldRecipe:
     Where there is a consistency term, its teacher is the averaged field while four of its steps lead one by the margin.
     """
 
-    partial = False
+    partial, unread = False, frozenset()
 
     def __init__(self, params: Params, cut: str, autoencoder: FrozenAutoencoder) -> None:
         self.params, self.train, self.name, self.definition, self.cut = params, params.train, cut, cut, cut

@@ -1,6 +1,6 @@
 """What a run trains and how: everything the loop leaves open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from accelerate import Accelerator
@@ -17,12 +17,14 @@ class Recipe(Protocol):
     Attributes:
         name: what progress bars and trackers call the run.
         definition: what tells the run from others with the same parameters; goes into its key as JSON.
+        unread: keys of `train` that do not matter to it.
         model: what is trained.
         partial: whether a pass may leave some of the model's parameters without a gradient.
     """
 
     name: str
     definition: Any
+    unread: Set[str]
     model: ModelMixin
     partial: bool
 

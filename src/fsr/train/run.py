@@ -10,7 +10,7 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.checkpoint import remove_leftovers, save_tensors
 from fsr.files import read_json, write_csv, write_json, write_text
 from fsr.images import write_image
-from fsr.memory import is_out_of_memory, peak_memory_gib
+from fsr.memory import is_out_of_memory, memory_explained, peak_memory_gib
 from fsr.train.field import field_trainer
 from fsr.train.job import RunFiles, TrainJob
 from fsr.train.tracking import check_tracking
@@ -53,12 +53,8 @@ def train_field(job: TrainJob, autoencoder: FrozenAutoencoder) -> None:
     else:
         cut = candidates[0]
     trainer = field_trainer(job.params, cut, job.manifest, autoencoder, job.files.work)
-    try:
+    with memory_explained(f"training at {cut}", REMEDY):
         trainer.run(train.steps)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryError(f"training at {cut} ran out of memory; {REMEDY}") from error
     if trainer.accelerator.is_main_process:
         remove_leftovers(job.files.cut.parent, job.files.cut.stem)
         decided = {"cut": cut, "decided_by": "trial" if trials else job.decided_by}

@@ -1,6 +1,7 @@
 """What a run is: its name, its learning rate over steps, its budget of time."""
 
 import time
+from collections.abc import Set
 from typing import Any
 
 from fsr.config import Params
@@ -10,9 +11,17 @@ RESUMABLE = {"cut", "trial_steps", "hours", "workers", "processes", "max_skipped
 RESUMABLE |= {"checkpoint_tail", "checkpoint_field"}  # activations made again are the same
 
 
-def run_key(params: Params, definition: Any, manifest_sha256: str, autocast: str) -> str:
-    """What defines a run: parameters that change its weights, its recipe's definition, and the cache's content."""
-    ignored = RESUMABLE if params.train.consistency.weight else RESUMABLE | {"validate_every"}
+def run_key(
+    params: Params, definition: Any, manifest_sha256: str, autocast: str, unread: Set[str] = frozenset()
+) -> str:
+    """What defines a run: parameters that change its weights, its recipe's definition, and the cache's content.
+
+    Args:
+        unread: keys of `train` that its recipe does not read.
+    """
+    ignored = RESUMABLE | unread
+    if not params.train.consistency.weight:
+        ignored |= {"validate_every"}
     return sha256_of(
         params.train.model_dump(exclude=ignored), params.scales, autocast, params.seed, definition, manifest_sha256
     )

@@ -52,7 +52,8 @@ class Trainer:
         )
         self.device = self.accelerator.device if self.accelerator.num_processes > 1 else device
         self.cache, held_out = LatentCache(manifest), LatentCache(manifest, "validation")
-        self.key = run_key(params, recipe.definition, sha256_of_file(manifest), autocast_dtype(params.runtime))
+        precision = autocast_dtype(params.runtime)
+        self.key = run_key(params, recipe.definition, sha256_of_file(manifest), precision, recipe.unread)
         self.folder = work / self.key[:16]
         self.model = recipe.model.to(self.device, memory_format=training_layout(self.device))
         self.ema = EMAModel(self.model.parameters(), decay=self.train.ema_decay)

@@ -16,7 +16,7 @@ HOW = (
 )
 DETAIL_TEXT = f"Mean over the sets of the sets' means; each set is resampled apart for the intervals. {HOW}"
 BASE_ONLY_TEXT = f"Images enlarged as they are, without a high-resolution original to compare with. {HOW}"
-NONE = "No set was enlarged without a high-resolution original; benchmark.base_only names none."
+NONE = "No set was enlarged without a high-resolution original; data.base_only names none."
 COLOUR_TEXT = (
     "Mean over the RGB channels of the absolute difference of channel means between the output, brought back to low "
     f"resolution, and the low-resolution image, in 8-bit levels. {BOLD}"

@@ -1,0 +1,72 @@
+"""Budgets: the learning rate each method trains at, and how many steps take as long as the field's."""
+
+from fsr.config.rows import FIELD_ONLY, rival_rows, trained_methods, trained_rows
+
+RIVALS = f"{RESULTS}/rivals"
+TRAINED = {row.model: row for row in trained_rows(PARAMS)}
+SEARCHED = ["fsr", *trained_methods(PARAMS)] if TRAINED else []
+# Weights that others trained, of the rows that are measured.
+PRETRAINED = [rival_rows(PARAMS.rivals).get(name) for name in PARAMS.benchmark.upscalers]
+RIVAL_FILES = sorted({PARAMS.rivals.methods[row.method].weights for row in PRETRAINED if row and not row.budget})
+
+SHARED_TRAIN = {key: value for key, value in config["train"].items() if key not in FIELD_ONLY}
+METHODS = config["rivals"]["methods"]
+
+
+def of_field(wildcards, file):
+    """A file only the field's own search depends on."""
+    return file if wildcards.method == "fsr" else ancient(file)
+
+
+rule search_rate:
+    input:
+        latents=rules.encode.output.manifest,
+        cut=lambda wildcards: of_field(wildcards, rules.train_field.output.cut),
+        autoencoder=autoencoder_files(),
+        code=code("rivals.training", "autoencoders"),
+    output:
+        search=f"{RIVALS}/{{method}}/search.json",
+    log:
+        f"{LOGS}/search_rate/{{method}}.log",
+    benchmark:
+        f"{LOGS}/search_rate/{{method}}.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=memory(4000, GPUS),
+        gpu=GPUS,
+    params:
+        **sections("seed", "scales", "runtime", "vae"),
+        train=lambda wildcards: config["train"] if wildcards.method == "fsr" else SHARED_TRAIN,
+        method=lambda wildcards: METHODS.get(wildcards.method),
+        rates=PARAMS.rivals.learning_rates,
+        steps=PARAMS.rivals.search_steps,
+        work=".cache/rivals",
+    script:
+        "../scripts/search_rate.py"
+
+
+rule time_steps:
+    input:
+        latents=rules.encode.output.manifest,
+        cut=rules.train_field.output.cut,
+        autoencoder=autoencoder_files(),
+        code=code("rivals.training", "autoencoders"),
+    output:
+        costs=f"{RIVALS}/step_seconds.json",
+    log:
+        f"{LOGS}/time_steps.log",
+    benchmark:
+        f"{LOGS}/time_steps.benchmark.tsv"
+    conda:
+        "../envs/fsr.yaml"
+    threads: PARAMS.runtime.threads
+    resources:
+        mem_mb=memory(6000, GPUS),
+        gpu=GPUS,
+    params:
+        **sections("seed", "scales", "runtime", "vae", "train"),
+        methods=METHODS,
+    script:
+        "../scripts/time_steps.py"
