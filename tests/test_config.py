@@ -134,6 +134,29 @@ def test_no_key_may_be_left_out(values):
         section[key] = taken
 
 
+@pytest.mark.parametrize(
+    ("method", "kind", "row"),
+    [("bicubic", "pixel", "bicubic"), ("hr", "pixel", "hr"), ("lua_steps", "pixel", "lua_steps")],
+)
+def test_no_two_rows_have_one_name(values, method, kind, row):
+    values["rivals"]["methods"][method] = {"kind": kind, "weights": "model.pth", "source": "image", "tile": None}
+    with pytest.raises(ValueError, match=f"{method} has a row {row}, the name of another; rename it"):
+        validated(Params, values, "test")
+
+
+def test_a_method_called_as_the_field_would_be_taken_for_it(values):
+    values["rivals"]["methods"]["fsr"] = values["rivals"]["methods"]["lua"]
+    with pytest.raises(ValueError, match="'fsr' is the field's own name"):
+        validated(Params, values, "test")
+
+
+def test_a_budget_of_time_needs_steps_of_one_cost(values):
+    values["benchmark"]["upscalers"] += ["lua_time"]
+    values["train"]["consistency"]["weight"] = 0.1
+    with pytest.raises(ValueError, match="same time cannot be had with train.consistency"):
+        validated(Params, values, "test")
+
+
 def test_a_file_that_is_not_yaml_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text("train: [\n")
     with pytest.raises(ValueError, match="is not valid YAML") as caught:

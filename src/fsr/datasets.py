@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -133,10 +134,8 @@ def lookup(registry: Mapping[str, Dataset], name: str, folders: Mapping[str, str
     if name in registry:
         return registry[name]
     if name not in (folders or {}):
-        known = ", ".join(registry)
-        raise ValueError(
-            f"dataset {name!r} is not in the registry; choose one of {known}, or name its folder in data.folders"
-        )
+        known = f"choose one of {', '.join(registry)}, or name its folder in data.folders"
+        raise ValueError(f"dataset {name!r} is not in the registry; {known}")
     return Dataset(name, (), "test", 0, 0, "manual", (), 0, "", (), (), "", "not known", "Put its images there.")
 
 
@@ -249,7 +248,8 @@ def materialise(dataset: Dataset, found: Found, manifest: Path | str, exclude: t
             continue
         target, digest = manifest.parent / f"{name}{file.suffix.lower()}", sha256_of_file(file)
         if not target.is_file() or sha256_of_file(target) != digest:
-            write_atomically(target, lambda temporary, file=file: shutil.copyfile(file, temporary))
+            write_atomically(target, partial(shutil.copyfile, file))
+        _copy_prompt(file, manifest.parent)
         entries.append({"name": target.name, "sha256": digest})
     if not any(file.parent.samefile(manifest.parent) for file in found.files.values()):
         kept = {entry["name"] for entry in entries}
@@ -262,6 +262,13 @@ def materialise(dataset: Dataset, found: Found, manifest: Path | str, exclude: t
         | {"available": True, "reason": "", "source": found.source, "variant": found.variant}
         | {"verified": verdict.verified, "cropped": verdict.cropped, "excluded": sorted(exclude), "files": entries},
     )
+
+
+def _copy_prompt(image: Path, folder: Path) -> None:
+    """Take along the prompt an image was generated from, where it lies beside it: prompts/<image>.txt."""
+    prompt = image.parent / "prompts" / f"{image.stem}.txt"
+    if prompt.is_file() and not image.parent.samefile(folder):
+        write_atomically(folder / "prompts" / prompt.name, partial(shutil.copyfile, prompt))
 
 
 def note_absence(dataset: Dataset, manifest: Path | str, reason: str) -> None:

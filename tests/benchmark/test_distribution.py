@@ -65,6 +65,7 @@ def test_distances_are_those_of_the_features(study, tmp_path):
     save_file({f"{NET}.images": ours, f"{NET}.patches": 2 * ours}, tmp_path / "fsr.safetensors")
     save_file({f"{NET}.images": theirs, f"{NET}.patches": theirs[:6].clone()}, tmp_path / "reference.safetensors")
     rows = table(params, tmp_path, {"OpenImagesHR": tmp_path / "reference.safetensors"})
+    rows = [row for row in rows if row["upscaler"] == "fsr"]
     assert [row["metric"] for row in rows] == ["fd", "kd", "patch_fd", "patch_kd"]
     assert {(row["upscaler"], row["reference"], row["reason"]) for row in rows} == {("fsr", "OpenImagesHR", "")}
     assert float(rows[0]["value"]) == pytest.approx(frechet_distance(ours, theirs).value, rel=1e-6)
@@ -79,9 +80,15 @@ def test_what_cannot_be_told_says_why(study, tmp_path):
     save_file({}, tmp_path / "absent.safetensors")
     params = study(features=[NET, "inception_fidelity"])
     rows = table(params, tmp_path, {"OpenImagesHR": tmp_path / "absent.safetensors"})
+    assert {row["upscaler"] for row in rows} == set(params.benchmark.upscalers), "each has its lines"
     assert all(row["value"] == "" for row in rows)
+    reasons = {(row["features"], row["metric"]): row["reason"] for row in rows if row["upscaler"] == "fsr"}
+    assert reasons[NET, "fd"] == "OpenImagesHR is not available"
+    assert reasons[NET, "patch_fd"] == "an image of Set5 is smaller than a patch of 32 pixels"
+    assert {row["reason"] for row in rows if row["upscaler"] == "bicubic" and row["features"] == NET} == {
+        "Set5 is not available"
+    }
     reasons = {row["features"]: row["reason"] for row in rows}
-    assert reasons[NET] == "OpenImagesHR is not available"
     assert "are not at hand" in reasons["inception_fidelity"]
 
 
@@ -101,4 +108,17 @@ def test_cosines_need_a_prompt_beside_the_image(study, tmp_path, monkeypatch):
     extractor.write(tmp_path)
     assert load_file(tmp_path / "fsr.safetensors")["clip"].tolist() == [[5.0]]
     rows = table(study(features=[], clip="local"), tmp_path, {})
-    assert [(row["metric"], row["value"], row["samples"]) for row in rows] == [("clip", "5", "1")]
+    told = {row["upscaler"]: (row["metric"], row["value"], row["samples"], bool(row["reason"])) for row in rows}
+    assert told.pop("fsr") == ("clip", "5", "1", False)
+    assert set(told.values()) == {("clip", "", "0", True)}
+
+
+def test_a_set_with_one_image_smaller_than_a_patch_has_no_patches(study, tmp_path):
+    images(tmp_path / "set", 2)
+    Image.new("RGB", (48, 24)).save(tmp_path / "set/small.png")
+    extractor = Extractor(study(), "cpu")
+    for file in sorted((tmp_path / "set").glob("*.png")):
+        extractor.add("fsr", file, read_image(file))
+    extractor.write(tmp_path)
+    found = load_file(tmp_path / "fsr.safetensors")
+    assert {name: len(values) for name, values in found.items()} == {f"{NET}.images": 3}

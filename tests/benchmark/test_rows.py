@@ -100,7 +100,6 @@ def test_an_untrained_field_is_feature_bicubic_exactly(values, photos, autoencod
 def test_the_ceiling_reaches_its_target_and_nothing_else_does(values, photos, autoencoder, tmp_path):
     rows = run(values, photos, autoencoder, tmp_path)
     assert [float(v) for v in cells(rows, "vae_roundtrip", "psnr")] == [math.inf] * 2
-    assert [float(v) for v in cells(rows, "vae_roundtrip", "feature_l1")] == [0.0] * 2
     for row in ROWS[:-1]:
         assert all(math.isfinite(float(v)) for v in cells(rows, row, "psnr"))
 

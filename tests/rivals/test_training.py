@@ -6,7 +6,7 @@ from jobs import cache_of, params_of
 from fsr.config.rows import rival_rows, trained_methods, trained_rows
 from fsr.files import read_json, write_json
 from fsr.rivals import load_rival
-from fsr.rivals.training import search_rate, steps_of, time_steps, train_rival
+from fsr.rivals.training import changed, search_rate, steps_of, time_steps, train_rival
 from fsr.train import RunFiles, Trainer
 
 
@@ -48,6 +48,24 @@ def test_a_rate_that_diverges_is_recorded_and_not_chosen(manifest, autoencoder, 
     failing_above = 0
     with pytest.raises(FloatingPointError, match=r"lua trains at none of rivals.learning_rates; add smaller ones"):
         search_rate(params_of(), "lua", "f3", manifest, autoencoder, tmp_path / "s.json", 1, tmp_path)
+
+
+def test_a_rate_whose_steps_are_skipped_is_not_chosen(manifest, autoencoder, tmp_path):
+    """Fewer steps than end a run are not finite, and nothing is learned."""
+    params = params_of(max_skipped=100)
+    rates = params.rivals.model_copy(update={"learning_rates": [1e30, 1e-3]})
+    params = params.model_copy(update={"rivals": rates})
+    for method in ("lua", "fsr"):
+        search_rate(params, method, "f3", manifest, autoencoder, tmp_path / "s.json", 1, tmp_path)
+        found = read_json(tmp_path / "s.json")
+        assert found["best"] == 1e-3
+        assert found["runs"][0] == {"lr": 1e30, "validation_psnr": None, "reason": "validation is not finite"}
+
+
+def test_the_rate_warms_up_over_its_share_of_the_steps():
+    params = params_of(steps=100, warmup_steps=10)
+    assert changed(params, steps=30).train.warmup_steps == 3
+    assert changed(params, steps=100, lr=0.5).train.warmup_steps == 10
 
 
 def test_a_budget_of_time_is_turned_into_steps_by_what_a_step_takes(tmp_path):

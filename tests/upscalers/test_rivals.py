@@ -58,6 +58,12 @@ def test_each_row_renders_with_its_own_network(study, folders, autoencoder):
     assert all(not torch.allclose(images[a], images[b]) for a in others for b in others if a < b)
 
 
+def test_a_row_that_cannot_do_a_scale_of_the_study_is_refused(study, folders, autoencoder):
+    both = study.model_copy(update={"scales": [2, 4]})
+    with pytest.raises(ValueError, match="lua_steps enlarges by 2 only, and the study by 2, 4; take it out of"):
+        rival_upscalers(both, folders, autoencoder)
+
+
 def test_only_what_is_measured_is_loaded(values, autoencoder):
     values["benchmark"]["upscalers"] = ["bicubic", "decoded_bicubic", "feature_bicubic", "fsr", "vae_roundtrip"]
     assert rival_upscalers(validated(Params, values, "test"), {}, autoencoder) == {}

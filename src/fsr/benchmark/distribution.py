@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -10,6 +11,7 @@ from torch import Tensor
 from fsr.benchmark.cells import number
 from fsr.benchmark.features import CLIP
 from fsr.config import Params
+from fsr.config.rows import CEILING
 from fsr.files import write_csv
 from fsr.metrics.distribution import LEAST_SAMPLES, Distance, frechet_distance, kernel_distance
 from fsr.metrics.features import load_feature_net
@@ -53,58 +55,71 @@ class Line:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Told:
+    """What holds for all rows: {reference set: its features}, and {feature net: why it is not at hand, or ""}."""
+
+    references: Mapping[str, Mapping[str, Tensor]]
+    reasons: Mapping[str, str]
+
+
 def tabulate_distributions(
     params: Params, rows: Sequence[RowFeatures], references: Mapping[str, Path], output: Path
 ) -> None:
-    """Write a line for every set, reference, row, feature net and distance; a header alone where none is asked for.
+    """Write a line for every set, row, reference, feature net and distance; a header alone where none is asked for.
 
     Args:
         references: {set: file of its features}.
     """
-    lines = [line for found in rows for line in _lines(params, found, references)]
-    columns = list(Line.__dataclass_fields__)
-    write_csv(output, [asdict(line) for line in lines], columns)
+    nets = params.benchmark.distribution.features
+    told = Told(
+        {name: load_file(path) for name, path in references.items()},
+        {net: load_feature_net(net, "cpu").reason for net in nets},
+    )
+    lines = [line for found in rows for line in _lines(params, found, told)]
+    write_csv(output, [asdict(line) for line in lines], list(Line.__dataclass_fields__))
 
 
-def _lines(params: Params, found: RowFeatures, references: Mapping[str, Path]) -> Iterator[Line]:
+def _lines(params: Params, found: RowFeatures, told: Told) -> Iterator[Line]:
     for upscaler in params.benchmark.upscalers:
-        file = found.folder / f"{upscaler}.safetensors"
-        if not file.is_file():
+        if upscaler == CEILING and found.mode == "base_only":
             continue
-        tensors = load_file(file)
+        file = found.folder / f"{upscaler}.safetensors"
+        tensors = load_file(file) if file.is_file() else {}
         place = Line(found.scale, found.set, found.mode, "", upscaler, "", "")
-        for reference, path in references.items():
-            for net in params.benchmark.distribution.features:
-                own = replace(place, reference=reference, features=net)
-                yield from _distances(params, tensors, load_file(path), own)
-        if CLIP in tensors:
-            yield _cosine(tensors[CLIP], replace(place, features=CLIP, metric=CLIP))
+        for reference, net in product(told.references, params.benchmark.distribution.features):
+            yield from _distances(params, tensors, told, replace(place, reference=reference, features=net))
+        if params.benchmark.distribution.clip:
+            yield _cosine(tensors.get(CLIP), replace(place, features=CLIP, metric=CLIP))
 
 
-def _distances(
-    params: Params, features: Mapping[str, Tensor], reference: Mapping[str, Tensor], place: Line
-) -> Iterator[Line]:
+def _distances(params: Params, features: Mapping[str, Tensor], told: Told, place: Line) -> Iterator[Line]:
+    settings, reference = params.benchmark.distribution, told.references[place.reference]
     for kind, prefix in PREFIX.items():
         name = f"{place.features}.{kind}"
         ours, theirs = features.get(name), reference.get(name)
         counts = [0 if sample is None else len(sample) for sample in (ours, theirs)]
         own = replace(place, samples=counts[0], reference_samples=counts[1])
         if min(counts) < LEAST_SAMPLES:
-            reason = _why_empty(params, place, counts)
+            sides = {place.set: features, place.reference: reference}
+            reason = told.reasons[place.features] or _why_empty(sides, name, counts, settings.patch_size)
             yield from (replace(own, metric=f"{prefix}{metric}", reason=reason) for metric in ("fd", "kd"))
             continue
-        settings = params.benchmark.distribution
         yield _measured(replace(own, metric=f"{prefix}fd"), frechet_distance(ours, theirs))
         distance = kernel_distance(ours, theirs, settings.subsets, settings.subset_size, params.seed)
         yield _measured(replace(own, metric=f"{prefix}kd"), distance)
 
 
-def _why_empty(params: Params, place: Line, counts: Sequence[int]) -> str:
-    reason = load_feature_net(place.features, params.runtime.device).reason
-    if reason:
-        return reason
-    if not counts[1]:
-        return f"{place.reference} is not available"
+def _why_empty(sides: Mapping[str, Mapping[str, Tensor]], name: str, counts: Sequence[int], patch_size: int) -> str:
+    """Why one of two sets has too few of the features `name`.
+
+    Args:
+        sides: {set: all its features}.
+    """
+    for label, tensors in sides.items():
+        if name not in tensors:
+            small = f"an image of {label} is smaller than a patch of {patch_size} pixels"
+            return small if tensors else f"{label} is not available"
     return f"a distance needs {LEAST_SAMPLES} samples on either side, not {counts[0]} and {counts[1]}"
 
 
@@ -114,6 +129,8 @@ def _measured(line: Line, distance: Distance) -> Line:
     return replace(line, value=number(distance.value), std=std, subset_size=size, flag=distance.flag)
 
 
-def _cosine(cosines: Tensor, line: Line) -> Line:
+def _cosine(cosines: Tensor | None, line: Line) -> Line:
+    if cosines is None:
+        return replace(line, reason=f"no prompts beside the images of {line.set}, or it is not available")
     mean, std = cosines.mean().item(), cosines.std(correction=0).item()
     return replace(line, value=number(mean), std=number(std), samples=len(cosines))

@@ -33,13 +33,10 @@ class Extractor:
         self.nets = loaded_nets(params, device) if params.data.reference else []
         self.clip = load_clip(self.settings.clip, device) if self.settings.clip else None
         self.rows: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        self.small = False
 
     def add(self, row: str, file: Path, image: Tensor) -> None:
-        """Take what `row` made (1, 3, H, W) of the image in `file`.
-
-        Raises:
-            ValueError: it is smaller than a patch.
-        """
+        """Take what `row` made (1, 3, H, W) of the image in `file`."""
         for net in self.nets:
             for kind, part in self._parts(file.stem, image).items():
                 self.rows[row][f"{net.name}.{kind}"].append(net(part).cpu())
@@ -49,15 +46,20 @@ class Extractor:
             self.rows[row][CLIP].append(torch.tensor([[cosine]], dtype=torch.float64))
 
     def _parts(self, name: str, image: Tensor) -> dict[str, Tensor]:
-        return {
-            "images": image,
-            "patches": patches(image, self.settings.patches, self.settings.patch_size, self.seed, name),
-        }
+        size = self.settings.patch_size
+        self.small |= min(image.shape[-2:]) < size
+        if self.small:
+            return {"images": image}
+        return {"images": image, "patches": patches(image, self.settings.patches, size, self.seed, name)}
 
     def write(self, folder: Path) -> None:
-        """Write <row>.safetensors for every row: <net>.images (N, D), <net>.patches (N patches, D), clip (N, 1)."""
+        """Write <row>.safetensors for every row: <net>.images (N, D), <net>.patches (N patches, D), clip (N, 1).
+
+        Where an image is smaller than a patch, there are no patches of any: a part of a set would be another set.
+        """
         for row, found in self.rows.items():
-            tensors = {name: torch.cat(parts) for name, parts in found.items()}
+            kept = {name: parts for name, parts in found.items() if not (self.small and name.endswith(".patches"))}
+            tensors = {name: torch.cat(parts) for name, parts in kept.items()}
             save_tensors(folder / f"{row}.safetensors", tensors, {})
 
 
@@ -69,12 +71,10 @@ def loaded_nets(params: Params, device: str) -> list[FeatureNet]:
 
 @torch.inference_mode()
 def reference_features(params: Params, dataset_manifest: Path, output: Path) -> None:
-    """Write the features of a reference set's images, as `Extractor.write` does; none of a set that is not available.
-
-    Raises:
-        ValueError: an image is smaller than a patch.
-    """
-    extractor = Extractor(params, params.runtime.device)
+    """Write the features of a reference set, as `Extractor.write` does; none where the set is not available."""
+    settings = params.benchmark.distribution.model_copy(update={"clip": None})
+    own = params.model_copy(update={"benchmark": params.benchmark.model_copy(update={"distribution": settings})})
+    extractor = Extractor(own, params.runtime.device)
     files = manifest_files(dataset_manifest) if read_json(dataset_manifest).get("available", True) else []
     with progress_bar(f"features {output.stem}", len(files)) as advance:
         for file in files:

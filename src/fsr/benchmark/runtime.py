@@ -1,6 +1,5 @@
 """What each row costs: milliseconds and FLOPs of its stages, memory, parameters; from an image and from a latent."""
 
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -110,15 +109,9 @@ class Case:
         before = torch.cuda.memory_allocated(self.device) if cuda else 0
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
-        try:
-            with Tracer() as tracer:
-                watch = Stopwatch(self.device, tracer)
-                self._run(sample, watch)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.reason = "out of memory"
-            return
+        with Tracer() as tracer:
+            watch = Stopwatch(self.device, tracer)
+            self._run(sample, watch)
         self.flops = dict(watch.flops)
         self.peak = torch.cuda.max_memory_allocated(self.device) - before if cuda else tracer.peak
 
@@ -129,18 +122,23 @@ class Case:
         self.rounds.append(dict(watch.seconds))
 
     def _run(self, sample: Sample, watch: Stopwatch) -> None:
-        with torch.no_grad(), autocast(self.params.runtime.device, self.params.benchmark.dtype):
-            self.upscaler(sample, watch)
+        try:
+            with torch.no_grad(), autocast(self.params.runtime.device, self.params.benchmark.dtype):
+                self.upscaler(sample, watch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.reason = "out of memory"
 
     def seconds(self, stage: str) -> float:
         """Median over rounds of a stage, or of all of them together."""
         return statistics.median(sum(taken.values()) if stage == TOTAL else taken[stage] for taken in self.rounds)
 
-    def lines(self, unit: float, threads: int) -> Iterator[Line]:
+    def lines(self, unit: float | None, threads: int) -> Iterator[Line]:
         """A line a stage, and one of all.
 
         Args:
-            unit: seconds of the round trip's decode; NaN where it ran out of memory.
+            unit: seconds of the round trip's decode; None where it ran out of memory.
         """
         place = (self.scale, self.side, self.entry, self.upscaler.name)
         parameters = self.upscaler.capabilities.parameters
@@ -151,9 +149,10 @@ class Case:
         for stage in (*self.flops, TOTAL):
             seconds = self.seconds(stage)
             flops = sum(self.flops.values()) if stage == TOTAL else self.flops[stage]
-            numbers = (1000 * seconds, seconds / unit, flops / 1e9)
+            relative, reason = (number(seconds / unit), "") if unit else ("", "the round trip ran out of memory")
             peak = number(self.peak / GIB) if stage == TOTAL else ""
-            yield Line(*place, stage, *map(number, numbers), parameters, peak, *on)
+            milliseconds, gflops = number(1000 * seconds), number(flops / 1e9)
+            yield Line(*place, stage, milliseconds, relative, gflops, parameters, peak, *on, reason)
 
 
 def measure_runtime(
@@ -184,13 +183,14 @@ def measure_runtime(
             ]
             for case in cases:
                 case.count()
-            running = [case for case in cases if not case.reason]
             for turn in range(settings.rounds + 1):
-                for case in running:
-                    case.measure()
+                for case in cases:
+                    if not case.reason:
+                        case.measure()
                 advance(f"x{scale} {side} round {turn}")
-            for case in running:
-                del case.rounds[0]
-            unit = next((case.seconds("decode") for case in running if case.upscaler.name == CEILING), math.nan)
+            for case in cases:
+                del case.rounds[:1]
+            ceilings = (case for case in cases if case.upscaler.name == CEILING and not case.reason)
+            unit = next((case.seconds("decode") for case in ceilings), None)
             lines += [line for case in cases for line in case.lines(unit, threads)]
     write_csv(output, [asdict(line) for line in lines], list(Line.__dataclass_fields__))

@@ -72,6 +72,8 @@ class Rivals(Section):
     @classmethod
     def _sound(cls, methods: dict[str, Lua | Lsrna | Pixel]) -> dict[str, Lua | Lsrna | Pixel]:
         for name, method in methods.items():
+            if name == "fsr":
+                raise ValueError("'fsr' is the field's own name; call the method otherwise")
             if not isinstance(method, Pixel) and method.embed % method.heads:
                 raise ValueError(f"{name}: embed must be a multiple of heads {method.heads}, not {method.embed}")
         return methods

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from spandrel import ImageModelDescriptor
+
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Lua as LuaMethod
 from fsr.config import Params
 from fsr.config import Pixel as PixelMethod
 from fsr.config.rows import RivalRow, rival_rows
 from fsr.flow.field import VectorField
-from fsr.rivals import load_lsrna, load_lua, load_rival
+from fsr.rivals import LsrnaNetwork, LuaNetwork, load_lsrna, load_lua, load_rival
 from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, Stage, Upscaler, encode_together, untimed
 from fsr.upscalers.fsr import Fsr, diagnostics
 from fsr.upscalers.interpolation import Bicubic, DecodedBicubic, FeatureBicubic, LatentBicubic, VaeRoundtrip
@@ -57,7 +59,7 @@ def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
         FeatureBicubic(cut),
         Fsr(field),
         *(Fsr(field, solver, eta, seed, name) for name, (solver, eta) in diagnostics().items()),
-        VaeRoundtrip(cut),
+        VaeRoundtrip(),
     ]
     return {row.name: row for row in rows}
 
@@ -70,17 +72,39 @@ def rival_upscalers(params: Params, folders: Mapping[str, Path], autoencoder: Fr
 
     Raises:
         FileNotFoundError: a network or a file of weights is missing.
-        ValueError: a network is for another autoencoder, or a file of weights is not what the method needs.
+        ValueError: a network is for another autoencoder or cannot do a scale of the study, or a file of weights is not
+            what the method needs.
     """
     known = rival_rows(params.rivals)
     rows = [known[name] for name in params.benchmark.upscalers if name in known]
     networks = {
         row.model: _network(row, params, folders, autoencoder) for row in {row.model: row for row in rows}.values()
     }
-    return {row.name: _upscaler(row, networks[row.model], params) for row in rows}
+    upscalers = {row.name: _upscaler(row, networks[row.model], params) for row in rows}
+    for upscaler in upscalers.values():
+        check_scales(upscaler, params.scales)
+    return upscalers
 
 
-def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder):
+def check_scales(upscaler: Upscaler, scales: list[int]) -> None:
+    """Pass if a row can do every scale of a study.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    known = upscaler.capabilities.scales
+    if known is not None and not set(scales) <= set(known):
+        wanted, listed = (", ".join(map(str, each)) for each in (scales, known))
+        raise ValueError(
+            f"{upscaler.name} enlarges by {listed} only, and the study by {wanted}; take it out of "
+            "benchmark.upscalers, or change scales"
+        )
+
+
+Network = LuaNetwork | LsrnaNetwork | ImageModelDescriptor
+
+
+def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder) -> Network:
     method = params.rivals.methods[row.method]
     if row.budget:
         return load_rival(folders[row.model], autoencoder)
@@ -90,7 +114,7 @@ def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoenc
     return load(method.weights, autoencoder.latent_channels).to(autoencoder.device)
 
 
-def _upscaler(row: RivalRow, network, params: Params) -> Upscaler:
+def _upscaler(row: RivalRow, network: Network, params: Params) -> Upscaler:
     method = params.rivals.methods[row.method]
     if isinstance(method, PixelMethod):
         return Pixel(network, row.name, method.source, method.tile)

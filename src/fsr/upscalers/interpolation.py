@@ -74,7 +74,6 @@ class FeatureBicubic:
 class VaeRoundtrip:
     """D(E(x_H)): the ceiling; needs the high-resolution image, so it is no upscaler one could use."""
 
-    cut: str
     name: str = "vae_roundtrip"
     capabilities: Capabilities = CEILING
 
@@ -82,5 +81,4 @@ class VaeRoundtrip:
         with clock("encode"):
             sample.z_H  # noqa: B018 - made here, once
         with clock("decode"):
-            x_H_rec = sample.x_H_rec
-        return Rendering(x_H_rec, sample.f_H(self.cut))
+            return Rendering(sample.x_H_rec)
