@@ -106,8 +106,6 @@ def test_running_out_of_memory_is_told_and_the_others_go_on(study, autoencoder, 
     assert all(line["milliseconds"] for line in others)
     bicubic = [line for line in others if line["upscaler"] == "bicubic"]
     related = {line["side"]: (bool(line["relative"]), line["reason"]) for line in bicubic}
-        line["side"]: (bool(line["relative"]), line["reason"]) for line in others if line["upscaler"] == "bicubic"
-    }
     without = (False, "the round trip ran out of memory") if row == "vae_roundtrip" else (True, "")
     assert related == {"32": (True, ""), "64": without}
 
