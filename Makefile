@@ -34,7 +34,7 @@ smoke: $(VENV)/.installed
 
 # The generated parts of README.md, from the embedded study's results.
 readme: study
-	$(BIN)/fsr readme README.md results results/embedded/report/tables/benchmark.md
+	$(BIN)/fsr readme README.md results results/embedded/report/tables/primary.md
 	$(BIN)/fsr readme README.md probe results/embedded/report/tables/probe.md
 	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md
 	{ echo '```mermaid'; $(BIN)/snakemake --rulegraph mermaid-js all 2>/dev/null | sed '/^---$$/,/^---$$/d; /style /d'; echo '```'; } > .cache/rulegraph.md

@@ -195,7 +195,7 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
 @pytest.mark.parametrize(
     ("text", "block", "path"),
     [
-        ("README.md", "results", "results/embedded/report/tables/benchmark.md"),
+        ("README.md", "results", "results/embedded/report/tables/primary.md"),
         ("README.md", "probe", "results/embedded/report/tables/probe.md"),
         ("docs/training.md", "ablation", "results/ablation/ablation/ablation.md"),
     ],
