@@ -16,7 +16,7 @@ from tiny_flux import save_tiny_flux
 from fsr.datasets import find, read_registry
 
 AFTER_ROWS = {"benchmark_rows", "benchmark_set", "distribution", "build_report"}
-AFTER_TRAINING = {"search_rate", "train_rival", "measure_runtime", *AFTER_ROWS}
+AFTER_FIELD = {"search_rate", "measure_runtime", *AFTER_ROWS}
 
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -83,7 +83,9 @@ def test_a_second_call_has_nothing_to_do(root, study):
 
 def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
     change(copied, lambda values: values["train"].update(lr=0.002))
-    assert planned(root, copied) == {"train_field", *AFTER_TRAINING}
+    assert planned(root, copied) == {"train_field", *AFTER_FIELD}, "no rival's training reads it"
+    change(copied, lambda values: values["train"].update(batch=1))
+    assert planned(root, copied) == {"train_field", "train_rival", *AFTER_FIELD}
 
 
 def test_a_key_of_report_trains_nothing(root, copied):
@@ -93,7 +95,7 @@ def test_a_key_of_report_trains_nothing(root, copied):
 
 def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
     change(copied, lambda values: values["probe"]["weights"].update(cost=0.1))
-    assert planned(root, copied) == {"select_cut", "train_field", *AFTER_TRAINING}
+    assert planned(root, copied) == {"select_cut", "train_field", *AFTER_FIELD}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
         "train_field",
     }
     of_flux = {"generate", "reference_features"} if name == "flux" else set()
-    assert rules == expected | AFTER_TRAINING | {"time_steps"} | of_flux
+    assert rules == expected | AFTER_FIELD | {"train_rival", "time_steps"} | of_flux
 
 
 def test_a_missing_image_is_named(root, copied):
