@@ -115,10 +115,10 @@ class Encoding:
     """In place of a trainer's feed: reads, encodes and decodes the crops of each pass anew, for its loss too."""
 
     def __init__(self, trainer: Trainer, study: Study) -> None:
-        self.study, self.autoencoder, self.waited = study, trainer.autoencoder, 0.0
+        self.study, self.autoencoder, self.waited = study, trainer.recipe.autoencoder, 0.0
         self.passes = iter(Passes(trainer.params, len(trainer.cache), 0, 0, 1))
-        self.loss = EncodedLoss(trainer.params, study.cut, trainer.recipe.autoencoder, trainer.trained, trainer.model)
-        trainer.loss = self.loss
+        self.loss = EncodedLoss(trainer.params, study.cut, self.autoencoder, trainer.trained, trainer.model)
+        trainer.recipe.loss = self.loss
 
     @torch.no_grad()
     def next(self) -> tuple[Pass, LatentBatch]:
@@ -163,7 +163,8 @@ class Timed:
             plain(self.trainer.model)
         self.feed = self.trainer.feed() if way.cached else Encoding(self.trainer, study)
         if not way.one_pass:
-            self.trainer.loss.field = TwoPasses(self.trainer.loss.field)
+            loss = self.trainer.recipe.loss
+            loss.field = TwoPasses(loss.field)
 
     def step(self) -> dict[str, float]:
         """Make a step; returns the trainer's row."""

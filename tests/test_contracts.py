@@ -226,3 +226,9 @@ def test_the_readmes_rulegraph_is_the_workflows(root):
     # The default study generates no set, has no reference, and no budget of time; the list is a target for DVC.
     unused = {"generate", "reference_features", "time_steps", "list_rivals"}
     assert drawn == set(re.findall(r"^ *rule (\w+):", text, flags=re.MULTILINE)) - set(NOUNS) - unused | {"all"}
+
+
+def test_no_two_files_of_tests_have_one_name(root):
+    """pytest imports them by their names alone."""
+    names = [file.name for file in tracked(root, "tests/*.py") if file.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))

@@ -9,7 +9,7 @@ def names(*modules):
 
 def test_sources_follow_imports_and_nothing_else():
     assert {"trainer.py", "field.py", "objective.py", "latents.py", "method.py"} <= names("train")
-    assert "benchmark.py" not in names("train")
+    assert "runtime.py" not in names("train")
     assert names("files") == {"files.py"}
 
 

@@ -226,7 +226,8 @@ def test_a_rule_that_computes_on_the_device_asks_slurm_for_it(root, tmp_path, de
     many = {"device": device, "threads": 3}
     change(folder, lambda values: (values["runtime"].update(many), values["train"].update(processes=2)))
     asked = {rule: flags(job) for rule, job in declared(root, folder, "all").items()}
-    on_device = {"encode_shard": 1, "probe_cut": 1, "train_field": 2, "benchmark_rows": 1}
+    on_device = dict.fromkeys(("encode_shard", "probe_cut", "search_rate", "train_rival", "benchmark_rows"), 1)
+    on_device |= {"train_field": 2, "measure_runtime": 1}
     on_gpu = {rule: flag["gpus"] for rule, flag in asked.items() if flag["gpus"]}
     assert on_gpu == {rule: number for rule, number in on_device.items() if gpus}
     assert asked["probe_cut"]["threads"] == 3

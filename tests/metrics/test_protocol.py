@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsr.config import ProtocolName
+from fsr.config.kinds import ProtocolName
 from fsr.images import RESAMPLINGS, crop_to_multiple, enlarge, list_images, quantise, read_image, shrink
 from fsr.metrics.detail import high_frequency_error, low_frequency_drift
 from fsr.metrics.fidelity import crop_border, luma, psnr, ssim
