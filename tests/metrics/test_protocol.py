@@ -106,12 +106,12 @@ def test_the_border_that_is_left_out(protocol, border):
     assert protocol.fidelity(a, b, 2)["ssim"] == ssim(*inner, reflected=protocol.reflected_ssim)
 
 
-def test_lpips_sees_whole_images_or_ones_of_its_own_size():
+def test_perceptual_metrics_see_whole_images_or_squares():
     image = noise(40, 64)
-    assert STRICT.lpips_view(image) is image
+    assert STRICT.perceptual_view(image) is image
     resized = F.interpolate(image, size=(256, 256), mode="bilinear", align_corners=False)
-    assert torch.equal(PROTOTYPE.lpips_view(image), resized)
-    assert torch.equal(replace(PROTOTYPE, lpips_side=None).lpips_view(image), image)
+    assert torch.equal(PROTOTYPE.perceptual_view(image), resized)
+    assert torch.equal(replace(PROTOTYPE, perceptual_side=None).perceptual_view(image), image)
 
 
 @pytest.mark.parametrize("seed", range(4))
