@@ -2,20 +2,13 @@
 
 BENCHMARK = f"{RESULTS}/benchmark"
 ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
-BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothing in its place
 MEASURING = {key: value for key, value in config["benchmark"].items() if key not in ("runtime", "bootstrap")}
 SHARD = f"{BENCHMARK}/shards/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}"
-MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.data.base_only]
 
 
 wildcard_constraints:
     scale=r"[0-9]+",
     mode=f"({BASE_ONLY})?",
-
-
-def of_every_set(pattern):
-    """The pattern's files for every scale and set, paired ones first."""
-    return [expand(pattern, mode=mode, set=name, scale=scale)[0] for scale in PARAMS.scales for mode, name in MEASURED]
 
 
 rule benchmark_rows:

@@ -13,15 +13,13 @@ SHARED_TRAIN = {key: value for key, value in config["train"].items() if key not 
 METHODS = config["rivals"]["methods"]
 
 
-def of_field(wildcards, file):
-    """A file only the field's own search depends on."""
-    return file if wildcards.method == "fsr" else ancient(file)
-
-
 rule search_rate:
     input:
         latents=rules.encode.output.manifest,
-        cut=lambda wildcards: of_field(wildcards, rules.train_field.output.cut),
+        # Only the field's own search is of a cut.
+        cut=lambda wildcards: (
+            rules.train_field.output.cut if wildcards.method == "fsr" else ancient(rules.train_field.output.cut)
+        ),
         autoencoder=autoencoder_files(),
         code=code("rivals.training", "autoencoders"),
     output:

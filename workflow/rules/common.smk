@@ -65,5 +65,12 @@ def memory(mb, gpus=0):
     return lambda wildcards, attempt: attempt * (mb + 4000 * gpus)
 
 
+def of_every_set(pattern):
+    """The pattern's files for every scale and set, paired ones first."""
+    return [expand(pattern, mode=mode, set=name, scale=scale)[0] for scale in PARAMS.scales for mode, name in MEASURED]
+
+
+BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothing in its place
+MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.data.base_only]
 GENERATED = [name for name in PARAMS.data.held_back if is_generated(name)]
 GPUS = 0 if PARAMS.runtime.device == "cpu" else 1
