@@ -84,8 +84,6 @@ def test_a_second_call_has_nothing_to_do(root, study):
 def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
     change(copied, lambda values: values["train"].update(lr=0.002))
     assert planned(root, copied) == {"train_field", *AFTER_FIELD}, "no rival's training reads it"
-    change(copied, lambda values: values["train"].update(batch=1))
-    assert planned(root, copied) == {"train_field", "train_rival", *AFTER_FIELD}
 
 
 def test_a_key_of_report_trains_nothing(root, copied):
