@@ -15,8 +15,9 @@ from tiny_flux import save_tiny_flux
 
 from fsr.datasets import find, read_registry
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 AFTER_ROWS = {"benchmark_rows", "benchmark_set", "distribution", "build_report"}
-AFTER_FIELD = {"search_rate", "measure_runtime", *AFTER_ROWS}
+AFTER_TRAINING = {"search_rate", "train_rival", "measure_runtime", *AFTER_ROWS}
 
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -24,13 +25,18 @@ def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def planned(root: Path, folder: Path, *arguments: str) -> set[str]:
-    """Rules that a dry run would execute."""
+def jobs(root: Path, folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that a dry run would execute, by rule."""
     output = snakemake(root, folder, "--dry-run", *arguments)
     assert output.returncode == 0, output.stdout + output.stderr
     text = (output.stdout + output.stderr).split("Job stats:")
-    lines = text[1].split("total")[0].splitlines() if len(text) > 1 else []
-    return {line.split()[0] for line in lines if len(line.split()) == 2 and line.split()[1].isdigit()} - {"all"}
+    lines = (line.split() for line in text[1].split("total")[0].splitlines()) if len(text) > 1 else []
+    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit() and words[0] != "all"}
+
+
+def planned(root: Path, folder: Path, *arguments: str) -> set[str]:
+    """Rules that a dry run would execute."""
+    return set(jobs(root, folder, *arguments))
 
 
 def change(folder: Path, edit) -> None:
@@ -83,7 +89,27 @@ def test_a_second_call_has_nothing_to_do(root, study):
 
 def test_a_key_of_train_reruns_training_and_what_follows(root, copied):
     change(copied, lambda values: values["train"].update(lr=0.002))
-    assert planned(root, copied) == {"train_field", *AFTER_FIELD}, "no rival's training reads it"
+    assert planned(root, copied) == {"train_field", *AFTER_TRAINING}
+    change(copied, lambda values: values["train"].update(batch=1))
+    assert planned(root, copied) == {"train_field", *AFTER_TRAINING}
+
+
+def test_a_key_of_a_rival_trains_it_alone(root, copied):
+    change(copied, lambda values: values["rivals"]["methods"]["lua"].update(head_width=8))
+    assert planned(root, copied) == AFTER_TRAINING
+    counts = jobs(root, copied)
+    assert (counts["search_rate"], counts["train_rival"]) == (1, 1)
+
+
+def test_a_key_the_rivals_do_not_read_leaves_them_as_they_were(root, copied):
+    """Their jobs run, and find their checkpoints finished."""
+    weights = [copied / f"results/tiny/rivals/{model}/model/{WEIGHTS}" for model in ("lua_steps", "lsrna_steps")]
+    before, checkpoints = [file.read_bytes() for file in weights], set((copied / ".cache/rivals").iterdir())
+    change(copied, lambda values: values["train"].update(lr=0.002))
+    output = snakemake(root, copied, "rivals")
+    assert output.returncode == 0, output.stdout + output.stderr
+    assert [file.read_bytes() for file in weights] == before
+    assert set((copied / ".cache/rivals").iterdir()) == checkpoints, "no run was begun"
 
 
 def test_a_key_of_report_trains_nothing(root, copied):
@@ -93,7 +119,7 @@ def test_a_key_of_report_trains_nothing(root, copied):
 
 def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
     change(copied, lambda values: values["probe"]["weights"].update(cost=0.1))
-    assert planned(root, copied) == {"select_cut", "train_field", *AFTER_FIELD}
+    assert planned(root, copied) == {"select_cut", "train_field", *AFTER_TRAINING}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +273,7 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
         "train_field",
     }
     of_flux = {"generate", "reference_features"} if name == "flux" else set()
-    assert rules == expected | AFTER_FIELD | {"train_rival", "time_steps"} | of_flux
+    assert rules == expected | AFTER_TRAINING | {"time_steps"} | of_flux
 
 
 def test_a_missing_image_is_named(root, copied):

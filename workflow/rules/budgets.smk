@@ -16,10 +16,7 @@ METHODS = config["rivals"]["methods"]
 rule search_rate:
     input:
         latents=rules.encode.output.manifest,
-        # Only the field's own search is of a cut.
-        cut=lambda wildcards: (
-            rules.train_field.output.cut if wildcards.method == "fsr" else ancient(rules.train_field.output.cut)
-        ),
+        cut=rules.train_field.output.cut,
         autoencoder=autoencoder_files(),
         code=code("rivals.training", "autoencoders"),
     output:

@@ -4,11 +4,12 @@
 rule train_rival:
     input:
         search=lambda wildcards: expand(rules.search_rate.output.search, method=TRAINED[wildcards.model].method)[0],
-        # Times differ from run to run: what was trained for them stays.
+        # Times differ from run to run: timing again trains nothing again by itself. Snakemake does not look for what else has
+        # changed in a job behind an ancient file that is made anew: all that may change here must trigger another input too.
         costs=lambda wildcards: (
             ancient(rules.time_steps.output.costs) if TRAINED[wildcards.model].budget == "time" else []
         ),
-        field=ancient(rules.train_field.output.runtime),
+        field=rules.train_field.output.runtime,
         latents=rules.encode.output.manifest,
         autoencoder=autoencoder_files(),
         code=code("rivals.training", "autoencoders"),
