@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 1
 
-.PHONY: study test lint tiny smoke readme pull clean
+.PHONY: study test lint tiny smoke readme adopt push pull settle stages clean
 
 # The packages are installed once, and again when what is asked for changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,17 +32,24 @@ tiny: $(VENV)/.installed
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) all --configfile experiments/smoke.yaml
 
-# The generated parts of README.md, from the embedded study's results.
+# The generated parts of README.md and docs/, from the embedded study's results.
 readme: study
-	$(BIN)/fsr readme README.md results results/embedded/report/tables/primary.md
-	$(BIN)/fsr readme README.md probe results/embedded/report/tables/probe.md
+	rm -rf docs/embedded && mkdir docs/embedded
+	cp -r results/embedded/report/figures results/embedded/report/machine results/embedded/report/tables docs/embedded
+	$(BIN)/fsr readme README.md results docs/embedded/tables/primary.md
+	$(BIN)/fsr readme README.md probe docs/embedded/tables/probe.md
 	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md
 	{ echo '```mermaid'; $(BIN)/snakemake --rulegraph mermaid-js all 2>/dev/null | sed '/^---$$/,/^---$$/d; /style /d'; echo '```'; } > .cache/rulegraph.md
 	$(BIN)/fsr readme README.md rulegraph .cache/rulegraph.md
 
-# After a clone: results without computing them. Snakemake learns that what was pulled is up to date.
-pull: $(VENV)/.installed
-	$(BIN)/dvc pull && $(BIN)/dvc status --quiet && $(BIN)/snakemake --touch --forceall --cores 1 all
+# Snakemake and DVC together (workflow/exchange.py). adopt: what plain Snakemake made, into DVC. push: to the remote, without
+# what may not be given to others. pull: after a clone, results without computing them. settle: after dvc checkout.
+adopt push pull settle: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python workflow/exchange.py $@
+
+# The code that dvc.yaml names as dependencies, from what the rules say.
+stages: $(VENV)/.installed
+	$(BIN)/python workflow/stages.py
 
 # Everything the studies made and git ignores; DVC's cache stays (dvc gc clears that).
 clean:

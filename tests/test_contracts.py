@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import stages
 import yaml
 
 from fsr.config import Consistency, Params, Train
 from fsr.config.rows import trained_methods
+from fsr.datasets import read_registry
 from fsr.provenance import module_sources
 from fsr.sections import Section, read_yaml
 from fsr.train.schedule import RESUMABLE, run_key
@@ -33,25 +35,102 @@ def test_one_noun_every_place(root, noun):
     assert f"rule {noun}:" in (root / f"workflow/rules/{noun}.smk").read_text()
 
 
-def test_every_dvc_stage_is_a_snakemake_call_and_none_persists(root):
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
-    assert tuple(stages) == NOUNS
-    for noun, stage in stages.items():
-        assert stage["cmd"] == f"snakemake --cores 1 {noun}"
+def stages_of(root: Path) -> dict[str, dict]:
+    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+
+
+def outs_of(stage: dict) -> list[str]:
+    return [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
+
+
+def commands_of(stage: dict) -> list[str]:
+    return [stage["cmd"]] if isinstance(stage["cmd"], str) else stage["cmd"]
+
+
+def test_every_dvc_stage_is_a_snakemake_call_for_its_own_rules_and_none_persists(root):
+    assert tuple(stages_of(root)) == NOUNS == tuple(stages.CHAPTERS)
+    for noun, stage in stages_of(root).items():
+        first, *others = commands_of(stage)
+        assert first == stages.command(noun), "run: make stages, and give the stage its rules"
+        assert others == (["snakemake --cores 1 all --touch --forceall"] if noun == "report" else [])
         assert "persist" not in str(stage["outs"])
+    named = [rule for noun in NOUNS for rule in stages.rules(noun)]
+    chapters = [file for file in (root / "workflow/rules").glob("*.smk") if file.name != "ablation.smk"]
+    declared = re.findall(r"^ *rule (\w+):", "".join(map(Path.read_text, chapters)), flags=re.MULTILINE)
+    assert sorted(named) == sorted(declared), "each rule is in one stage"
+
+
+def test_no_stage_of_dvcs_writes_into_anothers_outs(root):
+    places = [(noun, Path(out)) for noun, stage in stages_of(root).items() for out in outs_of(stage)]
+    for noun, out in places:
+        for _, other in [place for place in places if place != (noun, out)]:
+            assert out != other and out not in other.parents, (noun, out, other)
 
 
 @pytest.mark.parametrize("noun", NOUNS)
-def test_every_dvc_stage_names_the_first_party_code_it_runs(root, noun):
-    stage = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][noun]
-    entry = {"data": ("sources", "leakage"), "probe": ("probe", "selection")}.get(noun, (noun,))
-    covered = [root / dep for dep in stage["deps"]]
-    ubiquitous = {"__init__.py", "config", "sections.py", "files.py", "progress.py", "memory.py", "datasets.py",
-                  "latents.py", "crops.py", "images.py", "randomness.py"}  # fmt: skip
-    fetching = {"downloads", "mirror.py", "layouts.py"}  # of autoencoders and sets: what comes is checked by its hash
-    for file in module_sources(*entry):
-        named = any(file == dep or dep in file.parents for dep in covered)
-        assert named or {file.name, file.parent.name} & (ubiquitous | fetching), file
+def test_every_file_of_a_rule_is_in_the_outs_of_its_stage(root, noun):
+    """What Snakemake makes for the tiny study: DVC has it, but for logs, and for what jobs pass on and delete."""
+    outs = [Path(out.replace("${experiment}", "tiny")) for out in outs_of(stages_of(root)[noun])]
+    written = re.findall(r"output:\n((?: {8,}.*\n)+)", stages.text(noun))
+    folders = {"CACHE": "data/latents/public/tiny", "PICTURES": "results/tiny/pictures/public"}
+    folders |= {name: f"results/tiny/{name.lower()}" for name in ("DATA", "PROBE", "TRAIN", "RIVALS", "BENCHMARK")}
+    folders |= {"REPORT": "results/tiny/report", "RESULTS": "results/tiny"}
+    paths = [line for block in written for line in block.splitlines() if "temp(" not in line and '"' in line]
+    found = [match for line in paths for match in re.findall(r'"((?:\{[A-Z]+\}|data)/[^"]*)"', line)]
+    assert found
+    for path in (path for path in found if not path.startswith("{LOGS}")):
+        place = Path(re.sub(r"\{([A-Z]+)\}", lambda match: folders[match[1]], path).replace("{access}", "public"))
+        assert any(out == place or out in place.parents for out in outs), place
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_stage_of_dvcs_looks_at_the_code_its_rules_look_at(root, noun):
+    """Or the two would disagree on what a change makes anew."""
+    deps = stages_of(root)[noun]["deps"]
+    assert [dep for dep in deps if stages.is_code(dep)] == stages.code(noun), "run: make stages"
+    embedded = "src/fsr/autoencoders/embedded"
+    assert (embedded in deps) == ("autoencoder_files()" in stages.text(noun))
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_stage_of_dvcs_depends_on_every_parameter_its_rules_read(root, noun):
+    stage, read = stages_of(root)[noun], set()
+    chapter = stages.text(noun)
+    for call in re.findall(r"sections\(([^)]*)\)", chapter):
+        read |= set(re.findall(r'"(\w+)"', call))
+    read |= {".".join(re.findall(r'"(\w+)"', match)) for match in re.findall(r'config((?:\["\w+"\])+)', chapter)}
+    read |= {name.rstrip(".") for name in re.findall(r"PARAMS\.((?:[a-z_]+\.?)+)", chapter)}
+    assert read
+    # How a job is run, not what it makes; and how many share the work.
+    spared = {"experiment", "latents.shards", "benchmark.shards", "train.processes"}
+    synonyms = {"data.learning": ["data.train", "data.validation"], "data.held_back": ["data"]}
+    for name in sorted(read - spared):
+        for each in synonyms.get(name, [name]):
+            assert any(each == given or each.startswith(f"{given}.") for given in stage["params"]), each
+
+
+def test_dvc_gives_nothing_private_away(root):
+    """Whatever is made of images that may not be given to others is in a folder of its own, which is not pushed."""
+    for stage in stages_of(root).values():
+        for out in stage["outs"]:
+            path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            assert (options.get("push") is False) == ("private" in Path(path).parts), path
+    registry = read_registry(root / "data/datasets.csv")
+    public = [dataset for dataset in registry.values() if dataset.access == "public"]
+    assert {dataset.name for dataset in public} == {"EmbeddedTrain", "Embedded5", "EmbeddedTiny", "Urban100"}
+    for dataset in public:
+        assert re.match(r"per image: CC0, public domain and CC BY|CC BY 4.0", dataset.licence)
+
+
+def test_every_job_leaves_what_its_results_were_made_with(root):
+    """A sidecar for whatever stays; what jobs pass on to each other and delete has none."""
+    for file in (root / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"^ *rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            output = re.search(r"output:\n((?: {8,}.*\n)+)", rule)
+            if output:
+                kept = [line for line in output[1].splitlines() if re.match(r" +\w+=", line) and "temp(" not in line]
+                exempt = rule.startswith("define_crops")
+                assert exempt or not kept or any("provenance=" in line for line in kept), (file.name, rule[:20])
 
 
 def test_the_package_knows_nothing_of_snakemake_or_dvc(root):
@@ -195,8 +274,8 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
 @pytest.mark.parametrize(
     ("text", "block", "path"),
     [
-        ("README.md", "results", "results/embedded/report/tables/primary.md"),
-        ("README.md", "probe", "results/embedded/report/tables/probe.md"),
+        ("README.md", "results", "docs/embedded/tables/primary.md"),
+        ("README.md", "probe", "docs/embedded/tables/probe.md"),
         ("docs/training.md", "ablation", "results/ablation/ablation/ablation.md"),
     ],
 )
@@ -223,8 +302,8 @@ def test_the_readmes_rulegraph_is_the_workflows(root):
     on_request = {"ablation.smk"}
     chapters = [file for file in (root / "workflow/rules").glob("*.smk") if file.name not in on_request]
     text = "".join(file.read_text() for file in chapters)
-    # The default study generates no set, has no reference, and no budget of time; the list is a target for DVC.
-    unused = {"generate", "reference_features", "time_steps", "list_rivals"}
+    # The default study generates no set, has no reference, and no budget of time.
+    unused = {"generate", "reference_features", "time_steps"}
     assert drawn == set(re.findall(r"^ *rule (\w+):", text, flags=re.MULTILINE)) - set(NOUNS) - unused | {"all"}
 
 

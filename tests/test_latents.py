@@ -22,7 +22,7 @@ def image_set(folder, manifest, name="P", sizes=((64, 160), (150, 60), (50, 50))
     for index, (height, width) in enumerate(sizes):
         y, x = np.mgrid[:height, :width].astype(np.uint8)
         Image.fromarray(np.stack([x, y, np.full_like(x, index)], axis=2)).save(folder / f"{index}.png")
-    dataset = Dataset(name, (), "train", len(sizes), 0, "manual", (), 0, "", (), (), "", "", "")
+    dataset = Dataset(name, (), "train", len(sizes), 0, "manual", (), 0, "", (), (), "", "", "private", "")
     materialise(dataset, Found({file.stem: file for file in sorted(folder.iterdir())}, "folder"), manifest)
     return manifest
 

@@ -168,7 +168,7 @@ def rule_of(job: dict[str, str]) -> str:
 
 def digests(folder: Path) -> dict[str, str]:
     """Every file of the cache and the probe that names no time."""
-    files = [*folder.glob("data/latents/tiny/*.*"), *folder.glob("results/tiny/probe/*.png")]
+    files = [*folder.glob("data/latents/public/tiny/*.*"), *folder.glob("results/tiny/probe/*.png")]
     files += [folder / "results/tiny/probe" / name for name in ("probe.csv", "selected_cut.json")]
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 

@@ -17,7 +17,7 @@ from fsr.datasets import find, read_registry
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 AFTER_ROWS = {"benchmark_rows", "benchmark_set", "distribution", "build_report"}
-AFTER_TRAINING = {"search_rate", "train_rival", "measure_runtime", *AFTER_ROWS}
+AFTER_TRAINING = {"search_rate", "train_rival", "list_rivals", "measure_runtime", *AFTER_ROWS}
 
 
 def snakemake(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -70,7 +70,7 @@ def tables(folder: Path) -> dict[str, str]:
     results = folder / "results/tiny"
     files = [*results.glob("report/tables/*"), *results.glob("benchmark/x*/*.csv"), results / "probe/probe.csv",
              results / "train/log.csv", *results.glob("train/model/*"), *results.glob("report/figures/*"),
-             *folder.glob("data/latents/tiny/*.*")]  # fmt: skip
+             *folder.glob("data/latents/public/tiny/*.safetensors")]  # fmt: skip
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -80,7 +80,7 @@ def test_it_leaves_everything_a_reader_needs(study):
     rows = list(csv.DictReader((report / "tables/benchmark.csv").open()))
     assert {row["upscaler"] for row in rows} >= {"bicubic", "feature_bicubic", "fsr", "vae_roundtrip"}
     logs = list((study / "results/tiny/logs").rglob("*.benchmark.tsv"))
-    assert len(logs) == 20, "each job leaves what it took"
+    assert len(logs) == 23, "each job leaves what it took"
 
 
 def test_a_second_call_has_nothing_to_do(root, study):
@@ -120,6 +120,14 @@ def test_a_key_of_report_trains_nothing(root, copied):
 def test_a_key_of_probes_weights_measures_nothing_again(root, copied):
     change(copied, lambda values: values["probe"]["weights"].update(cost=0.1))
     assert planned(root, copied) == {"select_cut", "train_field", *AFTER_TRAINING}
+
+
+def test_a_key_of_latents_is_seen_beside_a_new_test_set(root, copied):
+    """Which alone encodes nothing again: both are behind the check for leakage."""
+    change(copied, lambda values: values["data"].update(test=["Embedded5"]))
+    assert not planned(root, copied) & {"define_crops", "encode_shard", "train_field"}
+    change(copied, lambda values: values["latents"].update(crops=10))
+    assert planned(root, copied) >= {"define_crops", "encode_shard", "encode", "train_field"}
 
 
 @pytest.mark.parametrize(
@@ -201,11 +209,11 @@ def test_a_training_image_that_shows_a_test_image_stops_the_study_before_trainin
     )
     assert "data.exclude: {EmbeddedTrain: [china]}" in output.stderr
     assert (folder / "results/tiny/data/leakage.png").is_file()
-    assert not (folder / "data/latents").exists()
+    assert not any(file.is_file() for file in (folder / "data/latents").rglob("*")), "nothing was encoded"
     change(folder, lambda values: values["data"].update(exclude={"EmbeddedTrain": ["china"]}))
     output = snakemake(root, folder, "data")
     assert output.returncode == 0, output.stdout + output.stderr
-    assert not (folder / "data/raw/EmbeddedTrain/china.jpg").exists()
+    assert not (folder / "data/raw/public/EmbeddedTrain/china.jpg").exists()
 
 
 def test_a_set_is_generated_where_it_is_not_at_hand(root, tmp_path):
@@ -215,11 +223,13 @@ def test_a_set_is_generated_where_it_is_not_at_hand(root, tmp_path):
     section = {"model": str(tmp_path / "flux"), "prompts": str(tmp_path / "prompts.txt"), "size": 64, "steps": 1}
     change(folder, lambda values: (values["data"].update(test=["FLUX179"]), values["generate"].update(section)))
     assert "generate" in planned(root, folder)
-    output = snakemake(root, folder, "data/raw/FLUX179/manifest.json")
+    output = snakemake(root, folder, "data/raw/private/FLUX179/manifest.json")
     assert output.returncode == 0, output.stdout + output.stderr
-    manifest = json.loads((folder / "data/raw/FLUX179/manifest.json").read_text())
+    manifest = json.loads((folder / "data/raw/private/FLUX179/manifest.json").read_text())
     assert manifest["source"] == "generated"
-    assert [Image.open(folder / "data/raw/FLUX179" / file["name"]).size for file in manifest["files"]] == [(64, 64)] * 2
+    assert [Image.open(folder / "data/raw/private/FLUX179" / file["name"]).size for file in manifest["files"]] == [
+        (64, 64)
+    ] * 2
     change(folder, lambda values: values["data"].update(optional=["FLUX179"]))
     assert "generate" not in planned(root, folder)
 
@@ -250,7 +260,7 @@ def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
 def test_a_method_that_is_not_measured_is_not_trained(root, copied):
     rows = ["bicubic", "decoded_bicubic", "feature_bicubic", "fsr", "vae_roundtrip"]
     change(copied, lambda values: values["benchmark"].update(upscalers=rows))
-    assert planned(root, copied) == {"measure_runtime", *AFTER_ROWS}
+    assert planned(root, copied) == {"list_rivals", "measure_runtime", *AFTER_ROWS}
 
 
 def test_an_ablation_is_planned_on_request_alone(root, copied):
@@ -263,6 +273,8 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
     preset = ("--configfile", str(root / f"experiments/{name}.yaml"))
     rules = planned(root, tmp_path, "all", *preset)
     expected = {
+        "define_crops",
+        "list_learning",
         "dataset",
         "leakage",
         "accept_leakage",
@@ -277,7 +289,7 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
 
 
 def test_a_missing_image_is_named(root, copied):
-    (copied / "data/raw/EmbeddedTiny/rocket.jpg").unlink()
+    (copied / "data/raw/public/EmbeddedTiny/rocket.jpg").unlink()
     output = snakemake(root, copied, "--forcerun", "benchmark_rows", "--", "benchmark")
     assert "rocket.jpg is missing though" in output.stderr
     assert "Traceback" not in output.stdout + output.stderr
@@ -298,7 +310,7 @@ def test_a_killed_job_loses_no_finished_file(root, tmp_path):
     change(folder, lambda values: values["latents"].update(file_crops=1, crops=60, batch=1))
     assert snakemake(root, folder, "data").returncode == 0
     command = ["snakemake", "--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", "latents"]
-    shards = folder / "data/latents/tiny"
+    shards = folder / "data/latents/public/tiny"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
         deadline = time.monotonic() + 120
         while len(list(shards.glob("train-*.safetensors"))) < 3 and time.monotonic() < deadline:
@@ -313,34 +325,12 @@ def test_a_killed_job_loses_no_finished_file(root, tmp_path):
     assert len(list(shards.glob("train-*.safetensors"))) == 60
 
 
-@pytest.fixture(scope="module")
-def by_dvc(root, tmp_path_factory) -> Path:
-    """The study again, made by DVC in a clean clone, its latents and its benchmark in two shards."""
-    clone = tmp_path_factory.mktemp("dvc") / "clone"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file() and not name.startswith("results/"):
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, clone / name)
-    new_study(root, clone)
-    change(clone, lambda values: (values["latents"].update(shards=2), values["benchmark"].update(shards=2)))
-    subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
-    made = subprocess.run(["dvc", "repro"], cwd=clone, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
-    return clone
-
-
-def test_dvc_makes_it_from_a_clean_clone_and_then_agrees_that_it_is_made(by_dvc):
-    run = {"cwd": by_dvc, "capture_output": True, "text": True}
-    assert (by_dvc / "results/tiny/report/index.html").is_file()
-    again = subprocess.run(["dvc", "repro"], **run)
-    assert "Data and pipelines are up to date." in again.stdout + again.stderr
-    dry = subprocess.run(["snakemake", "--cores", "1", "-n", "all"], **run)
-    assert "Nothing to be done" in dry.stdout + dry.stderr
-
-
-def test_the_same_params_give_the_same_bytes_whatever_runs_them_and_in_however_many_shards(study, by_dvc):
-    assert tables(by_dvc) == tables(study)
+def test_the_same_params_give_the_same_bytes_in_however_many_shards(root, study, tmp_path):
+    folder = new_study(root, tmp_path)
+    change(folder, lambda values: (values["latents"].update(shards=2), values["benchmark"].update(shards=2)))
+    output = snakemake(root, folder, "all")
+    assert output.returncode == 0, output.stdout + output.stderr
+    assert tables(folder) == tables(study)
     assert len(tables(study)) > 15
     for rule in ("encode_shard", "benchmark_rows"):
-        assert len(list((by_dvc / f"results/tiny/logs/{rule}").rglob("*-of-2.benchmark.tsv"))) == 2
+        assert len(list((folder / f"results/tiny/logs/{rule}").rglob("*-of-2.benchmark.tsv"))) == 2

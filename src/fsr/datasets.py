@@ -36,6 +36,7 @@ class Dataset:
         bytes, sha256: of the archive at the source (0 and empty: not known).
         parts: folders that together are the set. leave_out: images that are there and not part of it.
         content: its `content_sha256`; empty where it is not known.
+        access: public where its licence lets copies be given to others; what is made of private images stays with them.
         by_hand: how to get it where nothing above has it.
     """
 
@@ -52,6 +53,7 @@ class Dataset:
     leave_out: tuple[str, ...]
     content: str
     licence: str
+    access: Literal["public", "private"]
     by_hand: str
 
 
@@ -136,7 +138,8 @@ def lookup(registry: Mapping[str, Dataset], name: str, folders: Mapping[str, str
     if name not in (folders or {}):
         known = f"choose one of {', '.join(registry)}, or name its folder in data.folders"
         raise ValueError(f"dataset {name!r} is not in the registry; {known}")
-    return Dataset(name, (), "test", 0, 0, "manual", (), 0, "", (), (), "", "not known", "Put its images there.")
+    of_yours = ("manual", (), 0, "", (), (), "", "not known", "private", "Put its images there.")
+    return Dataset(name, (), "test", 0, 0, *of_yours)
 
 
 def find(dataset: Dataset, folder: str | None = None, mirror: str | None = None) -> Found | None:
@@ -273,14 +276,12 @@ def _copy_prompt(image: Path, folder: Path) -> None:
 
 def note_absence(dataset: Dataset, manifest: Path | str, reason: str) -> None:
     """Write a manifest that says the study goes on without this set, and why."""
-    state = {"available": False, "reason": reason, "source": "", "variant": ""}
-    write_json(
-        manifest, _description(dataset) | state | {"verified": False, "cropped": False, "excluded": [], "files": []}
-    )
+    state = {"available": False, "reason": reason, "source": "", "variant": "", "verified": False, "cropped": False}
+    write_json(manifest, _description(dataset) | state | {"excluded": [], "files": []})
 
 
 def _description(dataset: Dataset) -> dict[str, Any]:
-    return {"name": dataset.name, "role": dataset.role, "licence": dataset.licence, "content": dataset.content}
+    return {key: getattr(dataset, key) for key in ("name", "role", "licence", "access", "content")}
 
 
 def manifest_files(manifest: Path | str) -> list[Path]:

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fsr.flow.field import VectorField, build_field, load_field
 from fsr.flow.stats import FeatureStatistics
@@ -108,3 +111,24 @@ def test_a_field_for_other_weights_is_refused(tmp_path, params, autoencoder):
 def test_unknown_choices_list_the_known_ones(wrong):
     with pytest.raises(ValueError, match="choose one of"):
         field(**wrong)
+
+
+def test_a_field_that_is_not_whole_is_refused(tmp_path, params, autoencoder):
+    for name, drop in (("config", drop_entry), ("weights", drop_tensor)):
+        folder = tmp_path / name
+        build_field(params, "f3", autoencoder).save_pretrained(folder)
+        drop(folder)
+        with pytest.raises(ValueError, match=r"config\.json"):
+            load_field(folder, autoencoder)
+
+
+def drop_entry(folder):
+    config = json.loads((folder / "config.json").read_text())
+    del config["hidden"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def drop_tensor(folder):
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    del weights[min(weights)]
+    save_file(weights, folder / "diffusion_pytorch_model.safetensors")

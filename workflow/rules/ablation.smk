@@ -13,6 +13,7 @@ rule time_variants:
         code=code("ablation", "autoencoders"),
     output:
         costs=f"{ABLATION}/costs.json",
+        provenance=f"{ABLATION}/costs.provenance.json",
     log:
         f"{LOGS}/time_variants.log",
     benchmark:
@@ -32,13 +33,13 @@ rule time_variants:
 
 rule train_variant:
     input:
-        # Times differ from run to run: what was trained for them stays.
-        costs=ancient(rules.time_variants.output.costs),
+        costs=rules.time_variants.output.costs,
         latents=rules.encode.output.manifest,
         autoencoder=autoencoder_files(),
         code=code("ablation", "autoencoders"),
     output:
         result=f"{ABLATION}/runs/{{variant}}-seed{{seed}}.json",
+        provenance=f"{ABLATION}/runs/{{variant}}-seed{{seed}}.provenance.json",
     log:
         f"{LOGS}/ablation/{{variant}}-seed{{seed}}.log",
     benchmark:
@@ -63,6 +64,7 @@ rule tabulate_variants:
     output:
         table=f"{ABLATION}/ablation.csv",
         sheet=f"{ABLATION}/ablation.md",
+        provenance=f"{ABLATION}/ablation.provenance.json",
     log:
         f"{LOGS}/tabulate_variants.log",
     benchmark:

@@ -1,9 +1,19 @@
 """Benchmark: every row on every test set at every scale, under every protocol."""
 
 BENCHMARK = f"{RESULTS}/benchmark"
+PICTURES = f"{RESULTS}/pictures/{access([name for _, name in MEASURED])}"  # whole test images, as the rows have them
 ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
 MEASURING = {key: value for key, value in config["benchmark"].items() if key not in ("runtime", "bootstrap")}
 SHARD = f"{BENCHMARK}/shards/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}"
+MEASURED_WITH = {
+    "weights": rules.train_field.output.weights,
+    "field": rules.train_field.output.config,
+    "rivals": expand(rules.train_rival.output.weights, model=TRAINED),
+    "rival_configs": expand(rules.train_rival.output.config, model=TRAINED),
+    "rival_files": RIVAL_FILES,
+    "autoencoder": autoencoder_files(),
+    "code": code("benchmark", "autoencoders"),
+}
 
 
 wildcard_constraints:
@@ -13,14 +23,8 @@ wildcard_constraints:
 
 rule benchmark_rows:
     input:
-        manifest=rules.dataset.output.manifest,
-        weights=rules.train_field.output.weights,
-        field=rules.train_field.output.config,
-        rivals=expand(rules.train_rival.output.weights, model=TRAINED),
-        rival_configs=expand(rules.train_rival.output.config, model=TRAINED),
-        rival_files=RIVAL_FILES,
-        autoencoder=autoencoder_files(),
-        code=code("benchmark", "autoencoders"),
+        **MEASURED_WITH,
+        manifest=manifest_of,
     output:
         cells=temp(f"{SHARD}/cells.csv"),
         # Of each shard its own, so that a job that fails loses no other's; the set's folders are put together of them.
@@ -49,6 +53,7 @@ rule benchmark_rows:
 
 rule benchmark_set:
     input:
+        **MEASURED_WITH,
         cells=expand(rules.benchmark_rows.output.cells, shard=range(ROW_SHARDS), shards=ROW_SHARDS, allow_missing=True),
         pictures=expand(
             rules.benchmark_rows.output.pictures, shard=range(ROW_SHARDS), shards=ROW_SHARDS, allow_missing=True
@@ -57,11 +62,12 @@ rule benchmark_set:
             rules.benchmark_rows.output.features, shard=range(ROW_SHARDS), shards=ROW_SHARDS, allow_missing=True
         ),
         # What a shard depends on: its files are gone when the table stands, so changes are seen here.
-        shard=rules.benchmark_rows.input,
+        manifest=manifest_of,
     output:
         table=f"{BENCHMARK}/{{mode}}x{{scale}}/{{set}}.csv",
-        pictures=directory(f"{BENCHMARK}/images/{{mode}}x{{scale}}/{{set}}"),
+        pictures=directory(f"{PICTURES}/{{mode}}x{{scale}}/{{set}}"),
         features=directory(f"{BENCHMARK}/features/{{mode}}x{{scale}}/{{set}}"),
+        provenance=f"{BENCHMARK}/{{mode}}x{{scale}}/{{set}}.provenance.json",
     log:
         f"{LOGS}/benchmark/{{mode}}x{{scale}}/{{set}}.log",
     benchmark:

@@ -21,6 +21,7 @@ rule search_rate:
         code=code("rivals.training", "autoencoders"),
     output:
         search=f"{RIVALS}/{{method}}/search.json",
+        provenance=f"{RIVALS}/{{method}}/search.provenance.json",
     log:
         f"{LOGS}/search_rate/{{method}}.log",
     benchmark:
@@ -50,6 +51,7 @@ rule time_steps:
         code=code("rivals.training", "autoencoders"),
     output:
         costs=f"{RIVALS}/step_seconds.json",
+        provenance=f"{RIVALS}/step_seconds.provenance.json",
     log:
         f"{LOGS}/time_steps.log",
     benchmark:

@@ -6,6 +6,13 @@ from fsr.datasets import locate, lookup, read_registry
 from fsr.files import read_json
 from fsr.provenance import module_sources
 
+
+wildcard_constraints:
+    access=r"public|private",
+    set=r"[A-Za-z0-9_-]+",
+    cut=r"f[1-5]",
+
+
 REGISTRY = read_registry(ROOT / "data/datasets.csv")
 
 
@@ -31,9 +38,19 @@ def autoencoder_files():
     return from_here(*(file for file in sorted(folder.glob("*")) if file.suffix in (".json", ".safetensors", ".pth")))
 
 
+def access(sets):
+    """Whether what is made of the sets may be given to others: private where the licence of one does not allow it."""
+    return "public" if all(name in REGISTRY and REGISTRY[name].access == "public" for name in sets) else "private"
+
+
 def raw(sets):
     """Manifests of the named sets."""
-    return expand("data/raw/{set}/manifest.json", set=sets)
+    return [f"data/raw/{access([name])}/{name}/manifest.json" for name in sets]
+
+
+def manifest_of(wildcards):
+    """The manifest of the set that a job is about."""
+    return raw([wildcards.set])[0]
 
 
 def source_in_place(name):
@@ -74,3 +91,8 @@ BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothi
 MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.data.base_only]
 GENERATED = [name for name in PARAMS.data.held_back if is_generated(name)]
 GPUS = 0 if PARAMS.runtime.device == "cpu" else 1
+
+# DVC tracks what is public and what is private apart, and wants both to be there, if empty.
+for place in ("public", "private"):
+    for folder in (f"data/raw/{place}", f"data/latents/{place}/{PARAMS.experiment}", f"{RESULTS}/pictures/{place}"):
+        Path(folder).mkdir(parents=True, exist_ok=True)

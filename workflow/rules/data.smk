@@ -1,4 +1,4 @@
-"""Data: every image set of the study, checked, in data/raw/<set>/; what training and test images share."""
+"""Data: every image set of the study, checked, in data/raw/<public or private>/<set>/; what training and test images share."""
 
 DATA = f"{RESULTS}/data"
 
@@ -8,11 +8,12 @@ rule dataset:
         registry=from_here(ROOT / "data/datasets.csv")[0],
         code=code("sources"),
     output:
-        manifest="data/raw/{set}/manifest.json",
+        manifest="data/raw/{access}/{set}/manifest.json",
+        provenance="data/raw/{access}/{set}/provenance.json",
     log:
-        f"{LOGS}/dataset/{{set}}.log",
+        f"{LOGS}/dataset/{{access}}/{{set}}.log",
     benchmark:
-        f"{LOGS}/dataset/{{set}}.benchmark.tsv"
+        f"{LOGS}/dataset/{{access}}/{{set}}.benchmark.tsv"
     wildcard_constraints:
         set=f"(?!(?:{'|'.join(GENERATED)})/)[A-Za-z0-9_-]+",
     conda:
@@ -37,11 +38,12 @@ if GENERATED:
             registry=from_here(ROOT / "data/datasets.csv")[0],
             code=code("sources"),
         output:
-            manifest="data/raw/{set}/manifest.json",
+            manifest="data/raw/{access}/{set}/manifest.json",
+            provenance="data/raw/{access}/{set}/provenance.json",
         log:
-            f"{LOGS}/generate/{{set}}.log",
+            f"{LOGS}/generate/{{access}}/{{set}}.log",
         benchmark:
-            f"{LOGS}/generate/{{set}}.benchmark.tsv"
+            f"{LOGS}/generate/{{access}}/{{set}}.benchmark.tsv"
         wildcard_constraints:
             set="|".join(GENERATED),
         conda:
@@ -58,50 +60,29 @@ if GENERATED:
             "../scripts/generate.py"
 
 
-rule leakage:
+# What is learned from, apart from what is only tested on: for DVC, a new test set changes data/raw but not this.
+rule list_learning:
     input:
-        sets=raw(PARAMS.data.learning + PARAMS.data.test),
-        code=code("leakage"),
+        manifests=raw(PARAMS.data.learning),
     output:
-        report=f"{DATA}/leakage.json",
-        picture=f"{DATA}/leakage.png",
+        learning=f"{DATA}/learning.json",
+        provenance=f"{DATA}/learning.provenance.json",
     log:
-        f"{LOGS}/leakage.log",
+        f"{LOGS}/list_learning.log",
     benchmark:
-        f"{LOGS}/leakage.benchmark.tsv"
-    conda:
-        "../envs/fsr.yaml"
-    threads: PARAMS.runtime.threads
-    resources:
-        mem_mb=memory(3000),
-    script:
-        "../scripts/leakage.py"
-
-
-# Apart from the search, since the outputs of a job that fails are deleted: what was found must stay to be read.
-rule accept_leakage:
-    input:
-        report=rules.leakage.output.report,
-        code=code("leakage"),
-    output:
-        accepted=f"{DATA}/accepted.json",
-    log:
-        f"{LOGS}/accept_leakage.log",
-    benchmark:
-        f"{LOGS}/accept_leakage.benchmark.tsv"
+        f"{LOGS}/list_learning.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=memory(2000),
-    params:
-        action=PARAMS.data.leakage,
     script:
-        "../scripts/accept_leakage.py"
+        "../scripts/list_learning.py"
 
 
 rule data:
     input:
         raw(PARAMS.data.learning + PARAMS.data.held_back),
-        rules.accept_leakage.output.accepted,
+        rules.list_learning.output.learning,
+        f"{DATA}/accepted.json",
     localrule: True

@@ -3,10 +3,11 @@
 
 rule reference_features:
     input:
-        manifest=rules.dataset.output.manifest,
+        manifest=manifest_of,
         code=code("benchmark.features"),
     output:
         features=f"{BENCHMARK}/features/reference/{{set}}.safetensors",
+        provenance=f"{BENCHMARK}/features/reference/{{set}}.provenance.json",
     log:
         f"{LOGS}/reference_features/{{set}}.log",
     benchmark:
@@ -27,10 +28,12 @@ rule reference_features:
 rule distribution:
     input:
         rows=of_every_set(rules.benchmark_set.output.features),
+        field=rules.train_field.output.config,
         references=expand(rules.reference_features.output.features, set=PARAMS.data.reference),
         code=code("benchmark.distribution"),
     output:
         table=f"{BENCHMARK}/distribution.csv",
+        provenance=f"{BENCHMARK}/distribution.provenance.json",
     log:
         f"{LOGS}/distribution.log",
     benchmark:

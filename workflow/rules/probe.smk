@@ -11,6 +11,7 @@ rule probe_cut:
     output:
         report=f"{PROBE}/{{cut}}.json",
         picture=f"{PROBE}/{{cut}}.png",
+        provenance=f"{PROBE}/{{cut}}.provenance.json",
     log:
         f"{LOGS}/probe/{{cut}}.log",
     benchmark:
@@ -33,12 +34,14 @@ rule select_cut:
     input:
         reports=expand(rules.probe_cut.output.report, cut=PARAMS.probe.cuts),
         pictures=expand(rules.probe_cut.output.picture, cut=PARAMS.probe.cuts),
+        latents=rules.encode.output.manifest,
         code=code("selection"),
     output:
         selection=f"{PROBE}/selected_cut.json",
         table=f"{PROBE}/probe.csv",
         runtime=f"{PROBE}/probe_runtime.csv",
         grid=report(f"{PROBE}/grid.png", caption="../report/probe_grid.rst", category="Probe"),
+        provenance=f"{PROBE}/selected_cut.provenance.json",
     log:
         f"{LOGS}/select_cut.log",
     benchmark:

@@ -29,12 +29,15 @@ rule build_report:
         train_grid=rules.train_field.output.grid,
         train_runtime=rules.train_field.output.runtime,
         trained_cut=rules.train_field.output.cut,
+        field=rules.train_field.output.config,
         rivals=expand(rules.train_rival.output.runtime, model=TRAINED),
         searches=expand(rules.search_rate.output.search, method=SEARCHED),
         templates=from_here(*sorted((SRC / "report/templates").iterdir())),
-        code=code("report"),
+        code=code("report", "report.metrics"),
     output:
         page=f"{REPORT}/index.html",
+        metrics=f"{RESULTS}/metrics.json",
+        provenance=f"{REPORT}/provenance.json",
         tables=expand(f"{REPORT}/tables/{{name}}", name=[*TABLES, "per_image.csv", "per_image_base_only.csv"]),
         machine=expand(f"{REPORT}/machine/{{name}}.{{suffix}}", name=MACHINE, suffix=["csv", "md", "tex"]),
         charts=report(
@@ -67,7 +70,7 @@ rule build_report:
     params:
         **sections("experiment", "seed", "scales", "rivals", "benchmark", "report"),
         models=list(TRAINED),
-        pictures=f"{BENCHMARK}/images",
+        pictures=PICTURES,
     script:
         "../scripts/report.py"
 

@@ -19,6 +19,7 @@ rule train_rival:
         log=f"{RIVALS}/{{model}}/log.csv",
         grid=report(f"{RIVALS}/{{model}}/validation.png", caption="../report/validation.rst", category="Training"),
         runtime=f"{RIVALS}/{{model}}/runtime.json",
+        provenance=f"{RIVALS}/{{model}}/provenance.json",
     log:
         f"{LOGS}/train_rival/{{model}}.log",
     benchmark:
@@ -45,6 +46,7 @@ rule list_rivals:
         searches=expand(rules.search_rate.output.search, method=SEARCHED),
     output:
         models=f"{RIVALS}/models.json",
+        provenance=f"{RIVALS}/models.provenance.json",
     log:
         f"{LOGS}/list_rivals.log",
     benchmark:

@@ -12,6 +12,7 @@ rule measure_runtime:
         code=code("benchmark.runtime", "autoencoders"),
     output:
         table=f"{BENCHMARK}/runtime.csv",
+        provenance=f"{BENCHMARK}/runtime.provenance.json",
     log:
         f"{LOGS}/measure_runtime.log",
     benchmark:

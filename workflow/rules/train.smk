@@ -16,6 +16,7 @@ rule train_field:
         grid=report(f"{TRAIN}/validation.png", caption="../report/validation.rst", category="Training"),
         runtime=f"{TRAIN}/runtime.json",
         cut=f"{TRAIN}/cut.json",
+        provenance=f"{TRAIN}/provenance.json",
     log:
         f"{LOGS}/train_field.log",
     benchmark:

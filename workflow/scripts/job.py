@@ -5,6 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from record import record
+
 from fsr.config import Params
 from fsr.sections import validated
 
@@ -17,12 +19,10 @@ def start(snakemake) -> Params:
     logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
 
     def report(kind, error, trace):
-        with log.open("a", encoding="utf-8") as handle:
-            traceback.print_exception(kind, error, trace, file=handle)
-        if issubclass(kind, EXPECTED):
-            print(f"error in rule {snakemake.rule}: {error}", file=sys.stderr)
-        else:
-            traceback.print_exception(kind, error, trace)
+        told = "".join(traceback.format_exception(kind, error, trace))
+        log.write_text(log.read_text(encoding="utf-8") + told, encoding="utf-8")
+        print(f"error in rule {snakemake.rule}: {error}" if issubclass(kind, EXPECTED) else told, file=sys.stderr)
 
     sys.excepthook = report
+    record(snakemake)
     return validated(Params, snakemake.config, "params")

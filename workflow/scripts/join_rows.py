@@ -11,6 +11,6 @@ shards = zip(given.cells, given.pictures, given.features, strict=True)
 join_rows(
     params,
     [RowFiles(*map(Path, files)) for files in shards],
-    RowFiles(*map(Path, snakemake.output)),
+    RowFiles(*(Path(snakemake.output[name]) for name in ("table", "pictures", "features"))),
     paired=not snakemake.wildcards.mode,
 )

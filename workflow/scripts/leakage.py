@@ -8,15 +8,13 @@ from fsr.datasets import manifest_files
 from fsr.leakage import search_leakage
 
 params = start(snakemake)
-
-
-def images(names):
-    return {name: manifest_files(f"data/raw/{name}/manifest.json") for name in names}
-
-
+learning, test = (
+    {Path(file).parent.name: manifest_files(file) for file in files}
+    for files in (snakemake.input.learning, snakemake.input.test)
+)
 search_leakage(
-    images(params.data.learning),
-    images(params.data.test),
+    learning,
+    test,
     report=Path(snakemake.output.report),
     picture=Path(snakemake.output.picture),
     threads=snakemake.threads,

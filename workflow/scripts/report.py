@@ -5,6 +5,7 @@ from pathlib import Path
 from job import start
 
 from fsr.report import ReportInputs, build_report
+from fsr.report.metrics import write_metrics
 
 params = start(snakemake)
 SEVERAL = ("benchmarks", "datasets", "base_only", "searches")
@@ -17,4 +18,6 @@ inputs = ReportInputs(
     **{name: tuple(Path(file) for file in snakemake.input[name]) for name in SEVERAL},
     **{name: Path(snakemake.input[name]) for name in ONE},
 )
-build_report(params, inputs, Path(snakemake.output.page).parent)
+output = Path(snakemake.output.page).parent
+build_report(params, inputs, output)
+write_metrics(output / "tables/primary.csv", inputs.train_log, Path(snakemake.output.metrics))

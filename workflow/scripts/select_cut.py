@@ -12,5 +12,5 @@ write_selection(
     [Path(file) for file in snakemake.input.pictures],
     params.probe,
     params.seed,
-    SelectionFiles(**{name: Path(file) for name, file in snakemake.output.items()}),
+    SelectionFiles(**{name: Path(file) for name, file in snakemake.output.items() if name != "provenance"}),
 )

@@ -230,12 +230,16 @@ def load_field(folder: Path | str, autoencoder: FrozenAutoencoder) -> VectorFiel
 
     Raises:
         FileNotFoundError: no field in `folder`.
-        ValueError: it was trained for other frozen weights.
+        ValueError: it was trained for other frozen weights, or its configuration or weights are not whole.
     """
     try:
         field = VectorField.from_pretrained(folder, use_safetensors=True)
     except OSError as error:
         raise FileNotFoundError(f"no trained field in {folder}; it must hold config.json and safetensors") from error
+    except TypeError as error:
+        raise ValueError(f"{folder}/config.json is not that of a trained field ({error}); train again") from error
+    if any(tensor.is_meta for tensor in field.state_dict().values()):
+        raise ValueError(f"the field in {folder} lacks weights that its config.json asks for; get it again, or train")
     if field.config.autoencoder != weights_sha256(autoencoder):
         raise ValueError(f"the field in {folder} was trained for another autoencoder; load that one, or train again")
     return field.to(autoencoder.device, memory_format=torch.channels_last).eval()

@@ -3,7 +3,6 @@
 import math
 
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 SSIM_RADIUS = 5
 
@@ -34,6 +33,9 @@ def ssim(images: Tensor, targets: Tensor, *, reflected: bool = False) -> float:
     Raises:
         ValueError: a side is shorter than the window.
     """
+    # Its import takes seconds, and most jobs measure no SSIM.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     if min(images.shape[-2:]) <= 2 * SSIM_RADIUS:
         raise ValueError(f"SSIM needs sides over {2 * SSIM_RADIUS} pixels, not {tuple(images.shape[-2:])}")
     _, values = structural_similarity_index_measure(

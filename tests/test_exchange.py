@@ -1,0 +1,314 @@
+"""Snakemake and DVC together, by their real commands, on the tiny study in clones of the repository."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from exchange import changes, private_sets
+from PIL import Image
+
+from fsr.datasets import read_registry
+
+ENVIRONMENT = os.environ | {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "A tester"), ("EMAIL", "tester@example.org"))
+}
+NOTHING = "Nothing to be done"
+UP_TO_DATE = "Data and pipelines are up to date."
+AFTER_TRAIN = ["train", "rivals", "benchmark", "report"]
+
+
+def call(folder: Path, *command: str, fails: bool = False) -> str:
+    """What a command says."""
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
+    assert bool(run.returncode) == fails, f"{command}\n{run.stdout}{run.stderr}"
+    return run.stdout + run.stderr
+
+
+def exchange(folder: Path, name: str, fails: bool = False) -> str:
+    return call(folder, "python", "workflow/exchange.py", name, fails=fails)
+
+
+def stages(said: str, how: str) -> list[str]:
+    """Stages of which `dvc repro` said so, in order."""
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith(how) or f"' {how}" in line]
+
+
+def planned(folder: Path) -> set[str]:
+    """Rules that Snakemake would run."""
+    said = call(folder, "snakemake", "--cores", "1", "--dry-run", "all")
+    if NOTHING in said:
+        return set()
+    lines = (line.split() for line in said.split("Job stats:")[1].split("total")[0].splitlines())
+    return {words[0] for words in lines if len(words) == 2 and words[1].isdigit()} - {"all"}
+
+
+def edit(folder: Path, change) -> None:
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    change(values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def commit(folder: Path) -> None:
+    call(folder, "git", "add", "--all")
+    call(folder, "git", "commit", "--quiet", "--message", "as it is")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "results/tiny/train/model/diffusion_pytorch_model.safetensors").read_bytes()
+
+
+def copied(folder: Path, place: Path) -> Path:
+    """A copy of a clone with all that it holds, a cache and times included."""
+    return Path(shutil.copytree(folder, place, symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def made(root, tmp_path_factory) -> Path:
+    """The tiny study as `dvc repro` makes it in a clean clone, committed. Its reproduction is in repro.log."""
+    clone = tmp_path_factory.mktemp("exchange") / "made"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file() and not name.startswith("results/"):
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, clone / name)
+    shutil.copy(root / "tests/tiny/params.yaml", clone)
+    call(clone, "git", "init", "--quiet")
+    commit(clone)
+    said = call(clone, "dvc", "repro")
+    assert stages(said, "Running stage") == ["data", "latents", "probe", *AFTER_TRAIN]
+    commit(clone)
+    return clone
+
+
+def test_what_dvc_made_is_made_for_both(made):
+    assert (made / "results/tiny/report/index.html").is_file()
+    assert UP_TO_DATE in call(made, "dvc", "repro")
+    assert planned(made) == set()
+    assert not call(made, "git", "status", "--porcelain"), "git has what DVC notes, and ignores the rest"
+
+
+def test_dvc_shows_numbers_and_curves(made):
+    shown = json.loads(call(made, "dvc", "metrics", "show", "--json"))
+    metrics = shown[""]["data"]["results/tiny/metrics.json"]["data"]
+    assert metrics["strict"]["x2"]["EmbeddedTiny"]["fsr"]["psnr"] > 10
+    assert metrics["train"]["validation_psnr"] > 10
+    plots = json.loads(call(made, "dvc", "plots", "show", "--json"))["data"]
+    drawn = {name: json.loads(plots[name][0]["content"]) for name in ("loss", "validation", "probe")}
+    points = {name: plot["data"]["values"] for name, plot in drawn.items()}
+    assert len(points["loss"]) == len((made / "results/tiny/train/log.csv").read_text().splitlines()) - 1
+    assert {point["cut"] for point in points["probe"]} == {"f3", "f5"}
+    assert any(name.endswith("zooms.png") for name in plots)
+
+
+@pytest.fixture(scope="module")
+def tried(made) -> Path:
+    """`made` after an experiment with a key of `train` changed, by name in its folder, and one in the queue."""
+    clone = copied(made, made.with_name("tried"))
+    said = call(clone, "dvc", "exp", "run", "--name", "longer", "--set-param", "train.steps=8")
+    assert stages(said, "Running stage") == AFTER_TRAIN
+    assert stages(said, "didn't change") == ["data", "latents", "probe"]
+    return clone
+
+
+def test_a_key_of_train_trains_and_changed_back_brings_the_old_results_back(made, tried):
+    assert planned(tried) == set()
+    assert weights(tried) != weights(made)
+    changed = json.loads(call(tried, "dvc", "metrics", "diff", "--json"))["results/tiny/metrics.json"]
+    assert changed["strict.x2.EmbeddedTiny.fsr.psnr"]["diff"]
+    assert "strict.x2.EmbeddedTiny.bicubic.psnr" not in changed
+    clone = copied(tried, made.with_name("back"))
+    edit(clone, lambda values: values["train"].update(steps=6))
+    said = call(clone, "dvc", "repro")
+    assert stages(said, "is cached") == ["train", "rivals", "benchmark"]
+    assert stages(said, "Running stage") == ["report"]
+    assert weights(clone) == weights(made)
+    assert planned(clone) == set(), "Snakemake knows that it is the old study"
+    edit(clone, lambda values: values["train"].update(lr=0.5))
+    assert "train_field" in planned(clone), "and goes on to see changes"
+
+
+def test_an_experiment_waits_in_the_queue_and_both_are_shown(tried):
+    clone = copied(tried, tried.with_name("queued"))
+    call(clone, "dvc", "exp", "run", "--queue", "--name", "zooms", "--set-param", "report.zooms=2")
+    call(clone, "dvc", "exp", "run", "--run-all")
+    rows = call(clone, "dvc", "exp", "show", "--csv").splitlines()
+    assert {"longer", "zooms"} <= {row.split(",")[0] for row in rows}
+    zooms = next(row for row in rows if row.startswith("zooms,"))
+    assert "Success" in zooms
+    header = rows[next(index for index, row in enumerate(rows) if row.startswith("Experiment,"))]
+    assert "report.zooms" in header
+    assert "strict.x2.EmbeddedTiny.fsr.psnr" in header
+
+
+def test_an_experiment_of_another_name_has_a_folder_of_its_own(made):
+    clone = copied(made, made.with_name("named"))
+    edit(clone, lambda values: values.update(experiment="wide"))
+    said = json.loads(call(clone, "dvc", "status", "--json"))
+    outs = {path for entries in said.values() for entry in entries for path in entry.get("changed outs", {})}
+    assert {"results/wide/train", "results/wide/report", "data/latents/public/wide"} <= outs
+    assert not any("tiny" in path for path in outs)
+
+
+def test_a_key_of_report_trains_nothing(made):
+    clone = copied(made, made.with_name("report"))
+    edit(clone, lambda values: values["report"].update(zooms=2))
+    status = json.loads(call(clone, "dvc", "status", "--json"))
+    assert set(status) == {"report"}
+    assert planned(clone) == {"build_report"}
+
+
+def test_code_reruns_what_runs_it(made):
+    clone = copied(made, made.with_name("code"))
+    for module, changed, rules in (
+        ("cli.py", set(), set()),
+        ("selection.py", {"probe"}, {"select_cut", "train_field"}),
+    ):
+        file = clone / "src/fsr" / module
+        file.write_text(file.read_text() + "\n# a comment\n")
+        assert set(json.loads(call(clone, "dvc", "status", "--json"))) == changed, module
+        assert planned(clone) >= rules
+        assert bool(planned(clone)) == bool(rules)
+        assert not planned(clone) & {"probe_cut", "encode_shard"}
+
+
+def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
+    """The whole way of a result: made without DVC, put into it, given to others, used by them."""
+    clone = copied(made, made.with_name("adopted"))
+    edit(clone, lambda values: values["report"].update(zooms=2))
+    call(clone, "snakemake", "--cores", "1", "all")
+    assert set(json.loads(call(clone, "dvc", "status", "--json"))) == {"report"}
+    exchange(clone, "adopt")
+    assert UP_TO_DATE in call(clone, "dvc", "repro")
+    call(clone, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    commit(clone)
+    exchange(clone, "push")
+
+    pulled = tmp_path / "pulled"
+    call(tmp_path, "git", "clone", "--quiet", str(clone), str(pulled))
+    exchange(pulled, "pull")
+    assert UP_TO_DATE in call(pulled, "dvc", "status")
+    assert planned(pulled) == set()
+    assert UP_TO_DATE in call(pulled, "dvc", "repro")
+    assert weights(pulled) == weights(made)
+    assert not call(pulled, "git", "status", "--porcelain")
+    edit(pulled, lambda values: values["train"].update(lr=0.5))
+    assert planned(pulled) & {"train_field", "dataset", "encode_shard"} == {"train_field"}
+    told = json.loads(call(pulled, "fsr", "info", "--json", "results/tiny/train/model/config.json"))
+    assert told["provenance"]["rule"] == "train_field"
+
+    checkpoint = tmp_path / "checkpoint"
+    call(tmp_path, "git", "clone", "--quiet", str(clone), str(checkpoint))
+    call(checkpoint, "dvc", "pull", "train")
+    assert [place.name for place in (checkpoint / "results/tiny").iterdir() if place.is_dir()] == ["train"]
+    Image.new("RGB", (33, 20), (200, 100, 50)).save(tmp_path / "small.png")
+    places = ("--model", "results/tiny/train/model", "--output", str(tmp_path / "large"))
+    call(checkpoint, "fsr", "upscale", str(tmp_path / "small.png"), *places)
+    assert Image.open(tmp_path / "large/small.png").size == (66, 40)
+
+
+def test_what_differs_from_the_lock_is_named_and_not_settled(made):
+    clone = copied(made, made.with_name("differs"))
+    (clone / "results/tiny/train/log.csv").write_text("step\n")
+    said = exchange(clone, "settle", fails=True)
+    assert "error: not as dvc.lock says: results/tiny/train (modified)" in said
+    assert "Traceback" not in said
+
+
+def test_there_is_nothing_to_pull_without_a_lock_or_a_remote(made):
+    clone = copied(made, made.with_name("nothing"))
+    assert "error: no remote is known to pull from; dvc remote add --default" in exchange(clone, "pull", fails=True)
+    (clone / "dvc.lock").unlink()
+    assert "error: there is no dvc.lock" in exchange(clone, "pull", fails=True)
+
+
+def test_a_set_that_may_not_be_given_to_others_is_not_pushed(made, tmp_path):
+    """Set5, say, tested on: by itself it stays here; where it would not, nothing is pushed."""
+    clone = copied(made, made.with_name("private"))
+    registry = read_registry(clone / "data/datasets.csv")
+    place = clone / "data/raw/private/Set5"
+    place.mkdir()
+    (place / "baby.png").write_bytes(b"an image")
+    (place / "manifest.json").write_text(json.dumps({"name": "Set5", "access": "private", "licence": "research"}))
+    call(clone, "dvc", "commit", "--force", "data")
+    call(clone, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    said = exchange(clone, "push")
+    assert "stays here: data/raw/private (Set5: research)" in said
+    objects = [file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()]
+    assert objects
+    assert b"an image" not in objects
+
+    shutil.move(place, clone / "data/raw/public/Set5")
+    call(clone, "dvc", "commit", "--force", "data")
+    said = exchange(clone, "push", fails=True)
+    assert "error: data/raw/public would be pushed, and holds images that may not be given to others (Set5" in said
+    assert private_sets(clone / "data/raw/private", registry) == {}
+
+
+def test_crops_and_pictures_of_private_sets_are_known_as_theirs(tmp_path, root):
+    registry = read_registry(root / "data/datasets.csv")
+    made_by = {"made_by": {"datasets": {"BSDS500": "0", "EmbeddedTrain": "1"}}}
+    (tmp_path / "latents/taef2").mkdir(parents=True)
+    (tmp_path / "latents/taef2/manifest.json").write_text(json.dumps(made_by))
+    (tmp_path / "pictures/x2/Set14/fsr").mkdir(parents=True)
+    (tmp_path / "pictures/x2/Urban100/fsr").mkdir(parents=True)
+    assert private_sets(tmp_path / "latents", registry) == {"BSDS500": registry["BSDS500"].licence}
+    assert private_sets(tmp_path / "pictures", registry) == {"Set14": registry["Set14"].licence}
+
+
+def test_what_dvc_status_says_in_its_several_ways():
+    status = {
+        "data": [{"changed outs": {"data/raw/private": "not in cache"}}],
+        "train": [{"changed deps": {"data/raw/private": "deleted", "src/fsr/train": "modified"}}, "changed command"],
+        "report": [{"changed deps": {"params.yaml": {"report.zooms": "modified"}}}],
+    }
+    assert list(changes(status, {"data/raw/private"})) == [
+        "src/fsr/train (modified)",
+        "train (changed command)",
+        "params.yaml ({'report.zooms': 'modified'})",
+    ]
+
+
+def test_two_at_once_are_refused_and_lose_nothing(made):
+    """DVC empties a stage's folders before it runs: not while Snakemake is at work there; nor the other way round."""
+    clone = copied(made, made.with_name("busy"))
+    edit(clone, lambda values: values["report"].update(zooms=2))
+    running = {"cwd": clone, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": ENVIRONMENT}
+    with subprocess.Popen(["snakemake", "--cores", "1", "all"], start_new_session=True, **running) as process:
+        wait_for(lambda: list((clone / ".snakemake/locks").glob("*.output.lock")))
+        wait_for(lambda: "snakemake" in read(clone / ".dvc/tmp/rwlock"))
+        said = call(clone, "dvc", "repro", fails=True)
+        assert "is busy, it is being blocked by:" in said
+        assert f"(PID {process.pid}): snakemake" in said
+        again = call(clone, "snakemake", "--cores", "1", "all", fails=True)
+        assert "cannot be locked" in again
+        assert "Traceback" not in again
+        os.killpg(process.pid, signal.SIGKILL)
+    assert weights(clone) == weights(made)
+    call(clone, "snakemake", "--unlock")
+    with subprocess.Popen(["dvc", "repro"], start_new_session=True, **running) as process:
+        wait_for(lambda: "dvc repro" in read(clone / ".dvc/tmp/rwlock"))
+        said = call(clone, "snakemake", "--cores", "1", "--forcerun", "build_report", "--", "all", fails=True)
+        assert "is busy" in said or "cannot be locked" in said
+        said = call(clone, "dvc", "repro", fails=True)
+        assert "is busy, it is being blocked by:" in said or "Unable to acquire lock" in said
+        assert process.wait() == 0, process.stdout.read()
+    assert planned(clone) == set()
+
+
+def read(file: Path) -> str:
+    return file.read_text() if file.is_file() else ""
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
