@@ -101,8 +101,7 @@ def test_dvc_shows_numbers_and_curves(made):
     assert metrics["strict"]["x2"]["EmbeddedTiny"]["fsr"]["psnr"] > 10
     assert metrics["train"]["validation_psnr"] > 10
     plots = json.loads(call(made, "dvc", "plots", "show", "--json"))["data"]
-    drawn = {name: json.loads(plots[name][0]["content"]) for name in ("loss", "validation", "probe")}
-    points = {name: plot["data"]["values"] for name, plot in drawn.items()}
+    points = {name: plots[name][0]["content"]["data"]["values"] for name in ("loss", "validation", "probe")}
     assert len(points["loss"]) == len((made / "results/tiny/train/log.csv").read_text().splitlines()) - 1
     assert {point["cut"] for point in points["probe"]} == {"f3", "f5"}
     assert any(name.endswith("zooms.png") for name in plots)
