@@ -52,7 +52,7 @@ def test_every_dvc_stage_is_a_snakemake_call_for_its_own_rules_and_none_persists
     for noun, stage in stages_of(root).items():
         first, *others = commands_of(stage)
         assert first == stages.command(noun), "run: make stages, and give the stage its rules"
-        assert others == (["snakemake --cores 1 all --touch --forceall"] if noun == "report" else [])
+        assert others == (["snakemake --cores 1 all --touch --forceall --quiet all"] if noun == "report" else [])
         assert "persist" not in str(stage["outs"])
     named = [rule for noun in NOUNS for rule in stages.rules(noun)]
     chapters = [file for file in (root / "workflow/rules").glob("*.smk") if file.name != "ablation.smk"]
