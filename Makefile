@@ -43,14 +43,14 @@ readme: study
 	$(BIN)/fsr readme README.md rulegraph .cache/rulegraph.md
 
 # Snakemake and DVC together (workflow/exchange.py). adopt: what plain Snakemake made, into DVC. push: to the remote, without
-# what may not be given to others. pull: after a clone, results without computing them. settle: after dvc checkout.
+# images that may not be given to others. pull: after a clone, results without computing them. settle: after dvc checkout.
 adopt push pull settle: $(VENV)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python workflow/exchange.py $@
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python workflow/exchange.py $@ $(if $(filter adopt,$@),--cores $(CORES))
 
 # The code that dvc.yaml names as dependencies, from what the rules say.
 stages: $(VENV)/.installed
 	$(BIN)/python workflow/stages.py
 
-# Everything the studies made and git ignores; DVC's cache stays (dvc gc clears that).
+# Everything the studies made and git ignores, so not results/*/metrics.json; DVC's cache stays (dvc gc clears that).
 clean:
 	git clean -fdXq -- .cache data results tests/tiny

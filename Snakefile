@@ -53,7 +53,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.list_learning.output.learning,
+        rules.list_sets.output.learning,
         rules.rivals.input,
         rules.report.input,
     localrule: True

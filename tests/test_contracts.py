@@ -9,7 +9,7 @@ import pytest
 import stages
 import yaml
 
-from fsr.config import Consistency, Params, Train
+from fsr.config import Benchmark, Consistency, Params, Train
 from fsr.config.rows import trained_methods
 from fsr.datasets import read_registry
 from fsr.provenance import module_sources
@@ -103,7 +103,12 @@ def test_a_stage_of_dvcs_depends_on_every_parameter_its_rules_read(root, noun):
     assert read
     # How a job is run, not what it makes; and how many share the work.
     spared = {"experiment", "latents.shards", "benchmark.shards", "train.processes"}
-    synonyms = {"data.learning": ["data.train", "data.validation"], "data.held_back": ["data"]}
+    synonyms = {
+        "data.learning": ["data.train", "data.validation"],
+        "data.held_back": ["data.test", "data.base_only", "data.reference"],
+        # Intervals are computed for the report alone.
+        "benchmark": [f"benchmark.{key}" for key in Benchmark.model_fields if key != "bootstrap" or noun == "report"],
+    }
     for name in sorted(read - spared):
         for each in synonyms.get(name, [name]):
             assert any(each == given or each.startswith(f"{given}.") for given in stage["params"]), each

@@ -243,12 +243,24 @@ def test_a_set_that_may_not_be_given_to_others_is_not_pushed(made, tmp_path):
     objects = [file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()]
     assert objects
     assert b"an image" not in objects
+    commit(clone)
+    pulled = tmp_path / "pulled"
+    call(tmp_path, "git", "clone", "--quiet", str(clone), str(pulled))
+    for _ in range(2):
+        assert "not here: data/raw/private (never pushed" in exchange(pulled, "pull")
+        assert planned(pulled) == set()
+        assert stages(call(pulled, "dvc", "repro", "--dry", "--allow-missing"), "Running stage") == []
 
     shutil.move(place, clone / "data/raw/public/Set5")
     call(clone, "dvc", "commit", "--force", "data")
     said = exchange(clone, "push", fails=True)
     assert "error: data/raw/public would be pushed, and holds images that may not be given to others (Set5" in said
     assert private_sets(clone / "data/raw/private", registry) == {}
+    shutil.rmtree(clone / "data/raw/public/Set5")
+    said = exchange(clone, "push", fails=True)
+    assert "error: not as dvc.lock says: data/raw/public." in said, "of what is not here, nothing is known"
+    objects = [file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()]
+    assert b"an image" not in objects
 
 
 def test_crops_and_pictures_of_private_sets_are_known_as_theirs(tmp_path, root):

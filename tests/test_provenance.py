@@ -36,17 +36,22 @@ def test_a_commit_is_named_and_so_is_what_differs_from_it(tmp_path):
     assert git_state(tmp_path) == {"commit": None, "dirty": None}
     git(tmp_path, "init")
     (tmp_path / "src").mkdir()
+    (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "src/code.py").write_text("1")
+    (tmp_path / "data/datasets.csv").write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "first")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
     assert git_state(tmp_path) == {"commit": commit, "dirty": False}
     (tmp_path / "dvc.lock").write_text("{}")
+    (tmp_path / "data/raw/set.json").write_text("{}")
     assert git_state(tmp_path) == {"commit": commit, "dirty": False}
-    for change in (lambda: (tmp_path / "src/code.py").write_text("2"), lambda: (tmp_path / "src/new.py").touch()):
-        change()
+    for name in ("src/code.py", "data/datasets.csv"):
+        (tmp_path / name).write_text("2")
         assert git_state(tmp_path) == {"commit": commit, "dirty": True}
-        git(tmp_path, "checkout", "src/code.py")
+        git(tmp_path, "checkout", name)
+    (tmp_path / "src/new.py").touch()
+    assert git_state(tmp_path) == {"commit": commit, "dirty": True}
 
 
 def test_a_provenance_has_all_that_made_a_result(tmp_path, values):

@@ -274,7 +274,7 @@ def test_a_preset_is_planned_over_the_default(root, tmp_path, name):
     rules = planned(root, tmp_path, "all", *preset)
     expected = {
         "define_crops",
-        "list_learning",
+        "list_sets",
         "dataset",
         "leakage",
         "accept_leakage",

@@ -1,7 +1,7 @@
 """What is asked of Snakemake and DVC together: results adopted, given to others, and taken from them.
 
 python workflow/exchange.py adopt    what plain Snakemake made, into DVC
-python workflow/exchange.py push     to the remote, but nothing that may not be given to others
+python workflow/exchange.py push     to the remote, but no images that may not be given to others
 python workflow/exchange.py pull     results and checkpoints without computing them
 python workflow/exchange.py settle   after dvc checkout or dvc exp apply: Snakemake learns what stands here
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 
 from fsr.datasets import Dataset, read_registry
@@ -31,6 +32,10 @@ class RefusedError(Exception):
 def adopt(cores: int = 1) -> None:
     """Make what is missing or outdated with Snakemake, then record all of it in dvc.lock and in DVC's cache."""
     run("snakemake", "--cores", str(cores), "all")
+    with Repo() as repo:
+        for out in repo.index.outs:
+            if not out.can_push or "public" in Path(out.fs_path).parts:  # either may be empty, and DVC wants both
+                Path(out.fs_path).mkdir(parents=True, exist_ok=True)
     run("dvc", "commit", "--force")
 
 
@@ -38,18 +43,26 @@ def adopt(cores: int = 1) -> None:
 def push() -> None:
     """Push to the default remote; refuse where that would give away images whose licence does not allow it."""
     registry = read_registry(SOURCE / "data/datasets.csv")
-    with Repo() as repo:
+    with Repo() as repo, repo.lock:
+        # What is pushed is what dvc.lock names; what can be looked into is what stands here.
+        differing = [str(out) for out in repo.index.outs if out.can_push and out.status()]
         private = {out: private_sets(Path(out.fs_path), registry) for out in repo.index.outs}
+    if differing:
+        raise RefusedError(
+            f"not as dvc.lock says: {', '.join(differing)}. Run dvc repro, dvc checkout or make adopt first"
+        )
     for out, licences in private.items():
         if out.can_push and licences:
             raise RefusedError(
                 f"{out} would be pushed, and holds images that may not be given to others ({shown(licences)}); set "
-                "`push: false` for it in dvc.yaml, or take them out"
+                "`push: false` for it in dvc.yaml, or take them out and run dvc commit"
             )
     run("dvc", "push")
     for out, licences in private.items():
         if licences:
             typer.echo(f"stays here: {out} ({shown(licences)})", err=True)
+    if any(private.values()):
+        typer.echo("given: figures, and the report's page with whole test images: see that licences allow it", err=True)
 
 
 @app.command()
@@ -72,7 +85,7 @@ def settle() -> None:
     """Tell Snakemake that what stands here is up to date, if it is what dvc.lock says."""
     with Repo() as repo:
         restore_empty(repo)
-        absent = {str(out) for out in repo.index.outs if not out.can_push and not out.exists}
+        absent = {str(out) for out in repo.index.outs if not out.can_push and is_absent(out)}
         changed = sorted(set(changes(repo.status(), absent)))
     if changed:
         raise RefusedError(f"not as dvc.lock says: {'; '.join(changed)}. Run dvc checkout to have it so, or dvc repro")
@@ -91,8 +104,14 @@ def restore_empty(repo: Repo) -> None:
                 out.commit()
 
 
+def is_absent(out: Output) -> bool:
+    """Whether nothing of an output is here, though dvc.lock says that there is something."""
+    folder = Path(out.fs_path)
+    return bool(out.meta.nfiles) and not (folder.is_dir() and any(folder.iterdir()))
+
+
 def changes(status: Mapping[str, Any], absent: set[str]) -> Iterator[str]:
-    """What `dvc status` says of each stage, as "path (how)"; without the absent paths and what lies in them."""
+    """What `dvc status` says of each stage, as "path (how)"; without the absent paths."""
     for stage, entries in status.items():
         for entry in entries:
             if isinstance(entry, str):

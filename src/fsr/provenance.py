@@ -14,14 +14,8 @@ from packaging.requirements import Requirement
 from fsr.files import read_json, write_json
 
 ROOT = Path(__file__).parent
-STUDY = (
-    "Snakefile",
-    "workflow",
-    "src",
-    "params.yaml",
-    "experiments",
-    "constraints.txt",
-)  # what of git a result is made by
+# What results are made by, as git names it.
+STUDY = ("Snakefile", "workflow", "profiles", "src", "params.yaml", "experiments", "data/*.csv", "constraints.txt")
 
 
 def write_provenance(

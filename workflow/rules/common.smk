@@ -43,6 +43,16 @@ def access(sets):
     return "public" if all(name in REGISTRY and REGISTRY[name].access == "public" for name in sets) else "private"
 
 
+def apart(stage):
+    """Folders of a stage that DVC tracks apart by access: it wants both to be there, if one is empty."""
+    bases = {
+        "data": "data/raw/{}",
+        "latents": f"data/latents/{{}}/{PARAMS.experiment}",
+        "benchmark": f"{RESULTS}/pictures/{{}}",
+    }
+    return [bases[stage].format(place) for place in ("public", "private")] if stage in bases else []
+
+
 def raw(sets):
     """Manifests of the named sets."""
     return [f"data/raw/{access([name])}/{name}/manifest.json" for name in sets]
@@ -91,8 +101,3 @@ BASE_ONLY = "base_only/"  # of sets enlarged as they are; paired ones have nothi
 MEASURED = [("", name) for name in PARAMS.data.test] + [(BASE_ONLY, name) for name in PARAMS.data.base_only]
 GENERATED = [name for name in PARAMS.data.held_back if is_generated(name)]
 GPUS = 0 if PARAMS.runtime.device == "cpu" else 1
-
-# DVC tracks what is public and what is private apart, and wants both to be there, if empty.
-for place in ("public", "private"):
-    for folder in (f"data/raw/{place}", f"data/latents/{place}/{PARAMS.experiment}", f"{RESULTS}/pictures/{place}"):
-        Path(folder).mkdir(parents=True, exist_ok=True)

@@ -60,29 +60,32 @@ if GENERATED:
             "../scripts/generate.py"
 
 
-# What is learned from, apart from what is only tested on: for DVC, a new test set changes data/raw but not this.
-rule list_learning:
+# What is learned from apart from what is held back, by content: for DVC, data/raw is one thing, which a new test set changes.
+rule list_sets:
     input:
-        manifests=raw(PARAMS.data.learning),
+        learning=raw(PARAMS.data.learning),
+        held_back=raw(PARAMS.data.held_back),
+        code=code("files"),
     output:
         learning=f"{DATA}/learning.json",
-        provenance=f"{DATA}/learning.provenance.json",
+        held_back=f"{DATA}/held_back.json",
+        provenance=f"{DATA}/sets.provenance.json",
     log:
-        f"{LOGS}/list_learning.log",
+        f"{LOGS}/list_sets.log",
     benchmark:
-        f"{LOGS}/list_learning.benchmark.tsv"
+        f"{LOGS}/list_sets.benchmark.tsv"
     conda:
         "../envs/fsr.yaml"
     threads: 1
     resources:
         mem_mb=memory(2000),
     script:
-        "../scripts/list_learning.py"
+        "../scripts/list_sets.py"
 
 
 rule data:
     input:
         raw(PARAMS.data.learning + PARAMS.data.held_back),
-        rules.list_learning.output.learning,
+        f"{DATA}/learning.json",
         f"{DATA}/accepted.json",
     localrule: True

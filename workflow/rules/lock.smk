@@ -25,6 +25,8 @@ def keep_dvc_out():
 
 onstart:
     keep_dvc_out()
+    for folder in apart(os.environ.get("DVC_STAGE", "")):
+        Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 onsuccess:
