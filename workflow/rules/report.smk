@@ -14,6 +14,7 @@ rule build_report:
         base_only=expand(
             rules.benchmark_set.output.table, mode=BASE_ONLY, scale=PARAMS.scales, set=PARAMS.data.base_only
         ),
+        row_pictures=of_every_set(rules.benchmark_set.output.pictures),
         distribution=rules.distribution.output.table,
         runtime=rules.measure_runtime.output.table,
         datasets=raw(PARAMS.data.learning + PARAMS.data.held_back),
