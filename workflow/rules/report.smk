@@ -71,7 +71,7 @@ rule build_report:
     params:
         **sections("experiment", "seed", "scales", "rivals", "benchmark", "report"),
         models=list(TRAINED),
-        pictures=PICTURES,
+        pictures=lambda wildcards, input: str(Path(input.row_pictures[0]).parents[1]),  # <pictures>/x2/<set>
     script:
         "../scripts/report.py"
 
