@@ -1,4 +1,7 @@
-"""Lock: what a study writes, held against DVC while jobs run, as Snakemake holds it against another Snakemake."""
+"""Lock: what a study writes, held against DVC while jobs run, as Snakemake holds it against another Snakemake.
+
+A stage that DVC runs holds it already; it makes the folders that DVC wants to find after it, public and private, empty or not.
+"""
 
 import os
 from contextlib import ExitStack
