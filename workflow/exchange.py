@@ -34,7 +34,7 @@ def adopt(cores: int = 1) -> None:
     run("snakemake", "--cores", str(cores), "all")
     with Repo() as repo:
         for out in repo.index.outs:
-            if not out.can_push or "public" in Path(out.fs_path).parts:  # either may be empty, and DVC wants both
+            if {"public", "private"} & set(Path(out.def_path).parts):  # either may be empty, and DVC wants both
                 Path(out.fs_path).mkdir(parents=True, exist_ok=True)
     run("dvc", "commit", "--force")
 
