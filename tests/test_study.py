@@ -171,7 +171,7 @@ def test_an_unknown_set_is_named_with_the_known_ones(root, tmp_path):
 
 def test_a_new_test_set_trains_nothing_and_one_that_cannot_be_had_is_named_in_the_tables(root, copied):
     change(copied, lambda values: values["data"].update(test=["EmbeddedTiny", "Manga109"], optional=["Manga109"]))
-    assert planned(root, copied) == {"dataset", "leakage", "accept_leakage", *AFTER_ROWS}
+    assert planned(root, copied) == {"dataset", "list_sets", "leakage", "accept_leakage", *AFTER_ROWS}
     output = snakemake(root, copied, "all")
     assert output.returncode == 0, output.stdout + output.stderr
     report = copied / "results/tiny/report"
