@@ -216,8 +216,10 @@ def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
 def test_what_differs_from_the_lock_is_named_and_not_settled(made):
     clone = copied(made, made.with_name("differs"))
     (clone / "results/tiny/train/log.csv").write_text("step\n")
+    (clone / "data/raw/private/mine.png").write_bytes(b"an image")
     said = exchange(clone, "settle", fails=True)
-    assert "error: not as dvc.lock says: results/tiny/train (modified)" in said
+    assert "error: not as dvc.lock says: data/raw/private (modified); results/tiny/train (modified)" in said
+    assert b"an image" not in [file.read_bytes() for file in (clone / ".dvc/cache").rglob("*") if file.is_file()]
     assert "Traceback" not in said
 
 
@@ -265,12 +267,13 @@ def test_a_set_that_may_not_be_given_to_others_is_not_pushed(made, tmp_path):
 
 def test_crops_and_pictures_of_private_sets_are_known_as_theirs(tmp_path, root):
     registry = read_registry(root / "data/datasets.csv")
-    made_by = {"made_by": {"datasets": {"BSDS500": "0", "EmbeddedTrain": "1"}}}
+    made_by = {"made_by": {"datasets": {"BSDS500": "0", "EmbeddedTrain": "1", "Mine": "2"}}}
     (tmp_path / "latents/taef2").mkdir(parents=True)
     (tmp_path / "latents/taef2/manifest.json").write_text(json.dumps(made_by))
     (tmp_path / "pictures/x2/Set14/fsr").mkdir(parents=True)
     (tmp_path / "pictures/x2/Urban100/fsr").mkdir(parents=True)
-    assert private_sets(tmp_path / "latents", registry) == {"BSDS500": registry["BSDS500"].licence}
+    expected = {"BSDS500": registry["BSDS500"].licence, "Mine": "not known"}
+    assert private_sets(tmp_path / "latents", registry) == expected, "a set of your own is private too"
     assert private_sets(tmp_path / "pictures", registry) == {"Set14": registry["Set14"].licence}
 
 

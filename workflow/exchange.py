@@ -98,8 +98,9 @@ def restore_empty(repo: Repo) -> None:
     """Make the folders that are recorded as empty and are not pushed: that nothing private is in them is known."""
     with repo.lock:
         for out in repo.index.outs:
-            if not out.can_push and out.meta.nfiles == 0:
-                Path(out.fs_path).mkdir(parents=True, exist_ok=True)
+            folder = Path(out.fs_path)
+            if not out.can_push and out.meta.nfiles == 0 and not (folder.is_dir() and any(folder.iterdir())):
+                folder.mkdir(parents=True, exist_ok=True)
                 out.save()
                 out.commit()
 
@@ -125,6 +126,7 @@ def changes(status: Mapping[str, Any], absent: set[str]) -> Iterator[str]:
 def private_sets(folder: Path, registry: Mapping[str, Dataset]) -> dict[str, str]:
     """{set: licence} of the private sets whose images, or crops of them, or pictures made of them, a folder holds."""
     licences = {name: dataset.licence for name, dataset in registry.items() if dataset.access == "private"}
+    public = registry.keys() - licences.keys()
     found = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.name == "manifest.json":
@@ -132,7 +134,7 @@ def private_sets(folder: Path, registry: Mapping[str, Dataset]) -> dict[str, str
             if manifest.get("access") == "private":
                 found[manifest["name"]] = manifest["licence"]
             learned = manifest.get("made_by", {}).get("datasets", {})
-            found |= {name: licences[name] for name in learned if name in licences}
+            found |= {name: licences.get(name, "not known") for name in learned if name not in public}
         elif path.is_dir() and path.name in licences and any(path.iterdir()):
             found[path.name] = licences[path.name]
     return found
