@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+import test_study
 from exchange import changes, private_sets
 from PIL import Image
+from test_study import change
 
 from fsr.datasets import read_registry
 
@@ -20,7 +21,6 @@ ENVIRONMENT = os.environ | {
     for who in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "A tester"), ("EMAIL", "tester@example.org"))
 }
-NOTHING = "Nothing to be done"
 UP_TO_DATE = "Data and pipelines are up to date."
 AFTER_TRAIN = ["train", "rivals", "benchmark", "report"]
 
@@ -42,18 +42,8 @@ def stages(said: str, how: str) -> list[str]:
 
 
 def planned(folder: Path) -> set[str]:
-    """Rules that Snakemake would run."""
-    said = call(folder, "snakemake", "--cores", "1", "--dry-run", "all")
-    if NOTHING in said:
-        return set()
-    lines = (line.split() for line in said.split("Job stats:")[1].split("total")[0].splitlines())
-    return {words[0] for words in lines if len(words) == 2 and words[1].isdigit()} - {"all"}
-
-
-def edit(folder: Path, change) -> None:
-    values = yaml.safe_load((folder / "params.yaml").read_text())
-    change(values)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    """Rules that Snakemake would run in a clone."""
+    return test_study.planned(folder, folder)
 
 
 def commit(folder: Path) -> None:
@@ -124,13 +114,13 @@ def test_a_key_of_train_trains_and_changed_back_brings_the_old_results_back(made
     assert changed["strict.x2.EmbeddedTiny.fsr.psnr"]["diff"]
     assert "strict.x2.EmbeddedTiny.bicubic.psnr" not in changed
     clone = copied(tried, made.with_name("back"))
-    edit(clone, lambda values: values["train"].update(steps=6))
+    change(clone, lambda values: values["train"].update(steps=6))
     said = call(clone, "dvc", "repro")
     assert stages(said, "is cached") == ["train", "rivals", "benchmark"]
     assert stages(said, "Running stage") == ["report"]
     assert weights(clone) == weights(made)
     assert planned(clone) == set(), "Snakemake knows that it is the old study"
-    edit(clone, lambda values: values["train"].update(lr=0.5))
+    change(clone, lambda values: values["train"].update(lr=0.5))
     assert "train_field" in planned(clone), "and goes on to see changes"
 
 
@@ -149,7 +139,7 @@ def test_an_experiment_waits_in_the_queue_and_both_are_shown(tried):
 
 def test_an_experiment_of_another_name_has_a_folder_of_its_own(made):
     clone = copied(made, made.with_name("named"))
-    edit(clone, lambda values: values.update(experiment="wide"))
+    change(clone, lambda values: values.update(experiment="wide"))
     said = json.loads(call(clone, "dvc", "status", "--json"))
     outs = {path for entries in said.values() for entry in entries for path in entry.get("changed outs", {})}
     assert {"results/wide/train", "results/wide/report", "data/latents/public/wide"} <= outs
@@ -158,7 +148,7 @@ def test_an_experiment_of_another_name_has_a_folder_of_its_own(made):
 
 def test_a_key_of_report_trains_nothing(made):
     clone = copied(made, made.with_name("report"))
-    edit(clone, lambda values: values["report"].update(zooms=2))
+    change(clone, lambda values: values["report"].update(zooms=2))
     status = json.loads(call(clone, "dvc", "status", "--json"))
     assert set(status) == {"report"}
     assert planned(clone) == {"build_report"}
@@ -181,7 +171,7 @@ def test_code_reruns_what_runs_it(made):
 def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
     """The whole way of a result: made without DVC, put into it, given to others, used by them."""
     clone = copied(made, made.with_name("adopted"))
-    edit(clone, lambda values: values["report"].update(zooms=2))
+    change(clone, lambda values: values["report"].update(zooms=2))
     call(clone, "snakemake", "--cores", "1", "all")
     assert set(json.loads(call(clone, "dvc", "status", "--json"))) == {"report"}
     exchange(clone, "adopt")
@@ -198,7 +188,7 @@ def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
     assert UP_TO_DATE in call(pulled, "dvc", "repro")
     assert weights(pulled) == weights(made)
     assert not call(pulled, "git", "status", "--porcelain")
-    edit(pulled, lambda values: values["train"].update(lr=0.5))
+    change(pulled, lambda values: values["train"].update(lr=0.5))
     assert planned(pulled) & {"train_field", "dataset", "encode_shard"} == {"train_field"}
     told = json.loads(call(pulled, "fsr", "info", "--json", "results/tiny/train/model/config.json"))
     assert told["rule"] == "train_field"
@@ -293,7 +283,7 @@ def test_what_dvc_status_says_in_its_several_ways():
 def test_two_at_once_are_refused_and_lose_nothing(made, tmp_path):
     """DVC empties a stage's folders before it runs: not while Snakemake is at work there; nor the other way round."""
     clone = copied(made, made.with_name("busy"))
-    edit(clone, lambda values: values["report"].update(zooms=2))
+    change(clone, lambda values: values["report"].update(zooms=2))
     with start(clone, "snakemake", "--cores", "1", "all", log=tmp_path / "snakemake.log") as process:
         wait_for(lambda: list((clone / ".snakemake/locks").glob("*.output.lock")))
         wait_for(lambda: "snakemake" in read(clone / ".dvc/tmp/rwlock"))
@@ -306,12 +296,19 @@ def test_two_at_once_are_refused_and_lose_nothing(made, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
     assert weights(clone) == weights(made)
     call(clone, "snakemake", "--unlock")
+    # As DVC holds it before and after the jobs of a stage, when Snakemake itself holds nothing.
+    held = {"write": {str(clone / "results/tiny/train"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+    (clone / ".dvc/tmp/rwlock").write_text(json.dumps(held))
+    said = call(clone, "snakemake", "--cores", "1", "all", fails=True)
+    assert f"(PID {os.getpid()}): dvc repro" in said
+    assert "Traceback" not in said
+    (clone / ".dvc/tmp/rwlock").unlink()
     with start(clone, "dvc", "repro", log=tmp_path / "dvc.log") as process:
-        wait_for(lambda: "dvc repro" in read(clone / ".dvc/tmp/rwlock"))
-        said = call(clone, "snakemake", "--cores", "1", "--forcerun", "build_report", "--", "all", fails=True)
-        assert "is busy" in said or "cannot be locked" in said
+        wait_for(lambda: list((clone / ".snakemake/locks").glob("*.output.lock")))
+        assert "cannot be locked" in call(clone, "snakemake", "--cores", "1", "all", fails=True)
         said = call(clone, "dvc", "repro", fails=True)
         assert "is busy, it is being blocked by:" in said or "Unable to acquire lock" in said
+        process.wait()
     assert process.returncode == 0, (tmp_path / "dvc.log").read_text()
     assert planned(clone) == set()
 
