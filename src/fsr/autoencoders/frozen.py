@@ -63,19 +63,27 @@ class FrozenAutoencoder(nn.Module):
         Raises:
             ValueError: sides are not multiples of `factor`.
         """
+        self.check_sides(images)
+        normalised = self.normalise(images).to(self.model.dtype)
+        latents = run_in_tiles(lambda x: self._family.encode(self.model, x), normalised, self.tile, 1, self.factor)
+        return self.scaled(latents)
+
+    def check_sides(self, images: Tensor) -> None:
+        """Pass if images can be encoded.
+
+        Raises:
+            ValueError: their sides are not multiples of `factor`.
+        """
         height, width = images.shape[-2:]
         if height % self.factor or width % self.factor:
             raise ValueError(
                 f"an image of {width}x{height} must be cropped to multiples of {self.factor} to be encoded"
             )
-        normalised = self.normalise(images).to(self.model.dtype)
-        latents = run_in_tiles(lambda x: self._family.encode(self.model, x), normalised, self.tile, 1, self.factor)
-        return self.scaled(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images in [0, 1] (not clamped) of scaled latents: head and tail at once."""
         tile = None if self.tile is None else self.tile // self.factor
-        return self._images(run_in_tiles(self.decoder.run, self.raw(latents), tile, self.factor, 1))
+        return self.images(run_in_tiles(self.decoder.run, self.raw(latents), tile, self.factor, 1))
 
     def encode_all(self, images: Sequence[Tensor], batch: int) -> list[Tensor]:
         """`encode` of images (1, 3, H, W) of whatever sizes, in their order; up to `batch` of one size at once."""
@@ -99,7 +107,7 @@ class FrozenAutoencoder(nn.Module):
         Raises:
             ValueError: no such cut.
         """
-        return self._images(self.decoder.run(self._no_wider(features), start=self.decoder.position(cut)))
+        return self.images(self.decoder.run(self._no_wider(features), start=self.decoder.position(cut)))
 
     def feature_shape(self, cut: str, height: int, width: int) -> tuple[int, int, int]:
         """(channels, H, W) of the features at `cut` for an image of `height` x `width` pixels.
@@ -123,7 +131,8 @@ class FrozenAutoencoder(nn.Module):
         return features.to(self.model.dtype) if features.dtype == torch.float32 else features
 
     @staticmethod
-    def _images(decoded: Tensor) -> Tensor:
+    def images(decoded: Tensor) -> Tensor:
+        """The model's own [-1, 1] to [0, 1], float32, not clamped."""
         return decoded.float() * 0.5 + 0.5
 
 

@@ -177,6 +177,19 @@ class VectorField(ModelMixin, ConfigMixin):
         condition = F.conv2d(f_B, of_f_B, self.in_proj.bias, padding=1)
         return F.conv2d(f_t, of_f_t, padding=1) + condition.repeat(len(f_t) // len(f_B), 1, 1, 1)
 
+    def check_sides(self, height: int, width: int) -> None:
+        """Pass if features of height x width can be cut into the field's patches.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        patch = self.config.patch
+        if height % patch or width % patch:
+            raise ValueError(
+                f"features of {width}x{height} are no multiples of the field's patch {patch}; crop the image, or train "
+                "with a smaller train.field.patch"
+            )
+
     def forward(self, f_t: Tensor, t: Tensor, f_B: Tensor, scale: int) -> FieldOutput:
         """v_eff at f_t (kB, C, H, W), time t (kB,) in [0, 1], conditioned on f_B (B, C, H, W); normalised coordinates.
 
@@ -186,11 +199,7 @@ class VectorField(ModelMixin, ConfigMixin):
             ValueError: the field was not trained for `scale`, or a side is no multiple of `patch`.
         """
         patch, embedding, (height, width) = self.config.patch, self.embed(t, scale), f_B.shape[-2:]
-        if height % patch or width % patch:
-            raise ValueError(
-                f"features of {width}x{height} are no multiples of the field's patch {patch}; crop the image, or train "
-                "with a smaller train.field.patch"
-            )
+        self.check_sides(height, width)
         x = self._projected(F.pixel_unshuffle(f_t, patch), F.pixel_unshuffle(f_B, patch))
         for block in self.body:
             if self.checkpoint_blocks and self.training:

@@ -1,17 +1,15 @@
-"""The `fsr` command."""
+"""Commands of the study."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fsr.config import Params, Vae, schema_text
+from fsr.cli.app import app
+from fsr.cli.parameters import merge, merged_params
+from fsr.config import Params, schema_text
 from fsr.files import write_atomically, write_text
 from fsr.sections import read_yaml, validated
-
-app = typer.Typer(help="One-step rectified flow in a frozen decoder's feature space.", no_args_is_help=True)
 
 Mirror = Annotated[str | None, typer.Option(help="Root of a local mirror; FSR_MIRROR where not given.")]
 
@@ -21,32 +19,6 @@ def check(params: Annotated[list[Path], typer.Argument(help="params.yaml, then e
     """Check parameter files and name every wrong key."""
     merged_params(params)
     typer.echo(f"{' + '.join(map(str, params))}: good")
-
-
-def merged_params(paths: list[Path]) -> Params:
-    """Parameters of files merged one over the other.
-
-    Raises:
-        ValueError: a file is not YAML, or a key is wrong; names each.
-    """
-    import yaml
-
-    merged: dict = {}
-    for path in paths:
-        try:
-            merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return validated(Params, merged, " + ".join(map(str, paths)))
-
-
-def merge(values: dict, changes: dict) -> None:
-    """Merge `changes` over `values` in place, section by section, as --configfile does."""
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            merge(values[key], value)
-        else:
-            values[key] = value
 
 
 @app.command()
@@ -142,40 +114,6 @@ def autoencoder_card(
 
 
 @app.command()
-def upscale(
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, <name>.png each.")],
-    model: Annotated[Path, typer.Option(help="Folder of a trained field.")] = Path("results/embedded/train/model"),
-    scale: Annotated[int | None, typer.Option(help="Of those the field was trained for; its first.")] = None,
-    vae: Annotated[str, typer.Option(help="The autoencoder it was trained for: 'embedded', a folder.")] = "embedded",
-    vae_class: Annotated[str, typer.Option(help="That autoencoder's class.")] = "AutoencoderKL",
-    device: Annotated[str, typer.Option(help="torch device")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; torch's choice.")] = None,
-) -> None:
-    """Enlarge images by exactly the scale; those that cannot be done are named, and the exit code is then 1."""
-    import torch
-    from tqdm import tqdm
-
-    from fsr.pipeline import load_pipeline, plan_jobs, upscale_files
-    from fsr.progress import progress_bar
-
-    jobs = plan_jobs(images, output)
-    place = {"class": vae_class, "path": vae, "subfolder": None, "revision": None, "dtype": "float32", "tile": None}
-    if threads is not None:
-        torch.set_num_threads(threads)
-    pipeline, failed = load_pipeline(model, validated(Vae, place, "vae"), scale, device), []
-    with progress_bar(f"upscale x{pipeline.scale}", len(jobs)) as advance:
-        for outcome in upscale_files(pipeline, jobs):
-            if outcome.reason:
-                failed.append(str(outcome.job.source))
-                tqdm.write(f"failed: {failed[-1]}: {outcome.reason}", file=sys.stderr)
-            advance(outcome.job.source.name)
-    if failed:
-        typer.echo(f"error: {len(failed)} of {len(jobs)} images failed: {', '.join(failed)}", err=True)
-        raise typer.Exit(1)
-
-
-@app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="A result, a folder of them, or a provenance.json.")],
     params: Annotated[bool, typer.Option("--params", help="The parameters too, as YAML.")] = False,
@@ -207,13 +145,3 @@ def readme(
     from fsr.report.readme import replace_block
 
     write_text(file, replace_block(file.read_text(encoding="utf-8"), name, table.read_text(encoding="utf-8")))
-
-
-def main() -> None:
-    """Entry point: expected errors become one line on stderr and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        app()
-    except (OSError, ValueError, FloatingPointError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None

@@ -1,0 +1,182 @@
+"""A network as a list of steps, each of which makes one feature map from another, row by row.
+
+Whatever needs all of a map before it can go on ends a step: group normalisation (its statistics are added up while the
+map is written, and applied where the next step reads it), attention. So a map is made strip by strip, each strip equal
+to those rows of the whole, and no pixel is computed twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from fsr.tiling.kernels import Convolution, EnlargedConvolution, Kernel, Same
+
+Pointwise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Group normalisation over the whole image; weight and bias (C,), float32."""
+
+    groups: int
+    eps: float
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x * weight + bias per channel, (C,), float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Value:
+    """A feature map as the next step will see it: one that was written, and what is still to be done to it."""
+
+    register: int
+    channels: int
+    norm: Norm | Affine | None = None
+    acts: tuple[Pointwise, ...] = ()
+    enlarged: bool = False
+
+    @property
+    def plain(self) -> bool:
+        return self.norm is None and not self.acts and not self.enlarged
+
+
+@dataclass(frozen=True)
+class Addend:
+    """A map that is added, of the size of the one that is made; through a 1x1 convolution where there is one."""
+
+    register: int
+    convolution: Convolution | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """target = after(kernel(acts(norm(source))) + addends)."""
+
+    source: Value
+    target: int
+    kernel: Kernel
+    channels: int
+    addends: tuple[Addend, ...] = ()
+    after: tuple[Pointwise, ...] = ()
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source.register, *(addend.register for addend in self.addends))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """target = run(source as it stands), over all of it at once: attention on the latent's grid."""
+
+    source: Value
+    target: int
+    run: Callable[[Tensor, Affine], Tensor]
+    channels: int
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source.register,)
+
+
+@dataclass
+class Program:
+    """Steps in order; register 0 is what the network is given, the last one's target what comes out."""
+
+    steps: list[Step | Whole] = field(default_factory=list)
+    registers: int = 1
+
+    @staticmethod
+    def start(channels: int) -> Value:
+        return Value(0, channels)
+
+    def convolve(
+        self, value: Value, layer: nn.Conv2d, addends: tuple[Addend, ...] = (), after: tuple[Pointwise, ...] = ()
+    ) -> Value:
+        """A convolution layer of `value`.
+
+        Raises:
+            ValueError: a kind of convolution that strips cannot make.
+        """
+        return self.step(value, kernel_of(layer, value.enlarged), addends, after)
+
+    def step(
+        self, value: Value, kernel: Kernel, addends: tuple[Addend, ...] = (), after: tuple[Pointwise, ...] = ()
+    ) -> Value:
+        """A new map; its channels are the kernel's, if nothing afterwards changes them."""
+        channels = kernel.channels or value.channels
+        self.steps.append(Step(value, self.registers, kernel, channels, addends, after))
+        self.registers += 1
+        return Value(self.registers - 1, channels)
+
+    def whole(self, value: Value, run: Callable[[Tensor, Affine], Tensor]) -> Value:
+        """A new map of the same size, made of all of `value`, whose norm and nothing else is left to `run`."""
+        self.steps.append(Whole(value, self.registers, run, value.channels))
+        self.registers += 1
+        return Value(self.registers - 1, value.channels)
+
+    def written(self, value: Value) -> Value:
+        """`value` with nothing left to be done.
+
+        Raises:
+            ValueError: it is to be enlarged, and no convolution follows.
+        """
+        if value.enlarged:
+            raise ValueError("an enlargement that no convolution follows cannot be made in strips; decode with tile off")
+        return value if value.plain else self.step(value, Same(value.channels))
+
+    def narrowed(self, value: Value, channels: int) -> Value:
+        """The first `channels` of a map, in the step that makes it."""
+        last = self.steps[-1]
+        self.steps[-1] = replace(last, channels=channels, after=(*last.after, lambda y: y[..., :channels]))
+        return Value(value.register, channels)
+
+
+def kernel_of(layer: nn.Conv2d, enlarged: bool) -> Kernel:
+    """The kernel of a convolution layer, of the nearest-neighbour enlargement by 2 where `enlarged`.
+
+    Raises:
+        ValueError: dilated, padded otherwise than with zeros, or of a size strips cannot make.
+    """
+    sides = {*layer.kernel_size, *layer.dilation}
+    size, stride = layer.kernel_size[0], layer.stride[0]
+    odd = layer.dilation != (1, 1) or layer.padding_mode != "zeros" or len({*layer.kernel_size}) > 1
+    if odd or (enlarged and (size, stride, layer.groups) != (3, 1, 1)) or size > 3:
+        raise ValueError(f"{layer} ({sides}) cannot be made in strips; decode with tile off")
+    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    if enlarged:
+        return EnlargedConvolution(weight, bias)
+    return Convolution(weight, bias, stride=stride, leading=layer.padding[0], groups=layer.groups)
+
+
+def group_norm(layer: nn.GroupNorm) -> Norm:
+    """A normalisation layer's, in float32."""
+    return Norm(layer.num_groups, layer.eps, layer.weight.detach().float(), layer.bias.detach().float())
+
+
+def last_uses(program: Program) -> dict[int, int]:
+    """The step that reads a register last, by register."""
+    return {register: index for index, step in enumerate(program.steps) for register in step.reads}
+
+
+def needs_statistics(program: Program) -> set[int]:
+    """Registers that a later step normalises."""
+    return {step.source.register for step in program.steps if isinstance(step.source.norm, Norm)}
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU, in place."""
+    return torch.nn.functional.silu(x, inplace=True)
+
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU, in place."""
+    return x.relu_()
