@@ -139,7 +139,7 @@ class Run:
     def _strips(self, step: Step, index: int, finish: Callable[[int, Tensor], None] | None) -> None:
         source, kernel = self.stores[step.source.register], step.kernel
         height, width = source.height * kernel.up // kernel.down, source.width * kernel.up // kernel.down
-        rows = self.workspace.rows(step, source, height, width)
+        rows = self.workspace.rows(step)
         dtype = kernel.dtype or self.workspace.dtype
         most = rows * kernel.down // kernel.up + kernel.above + kernel.below
         buffer = torch.empty(most, source.width, source.channels, dtype=dtype, device=self.device)
@@ -180,7 +180,7 @@ class Run:
         shape = (height, width, step.channels)
         for register in step.reads:
             store = self.stores[register]
-            same = (store.height, store.width, store.channels) == shape and getattr(store, "dtype", None) == dtype
+            same = (store.height, store.width, store.channels) == shape and store.dtype == dtype
             if self.last[register] == index and register and same:
                 return store
         return self.workspace.store(shape, dtype, self.device)

@@ -32,10 +32,7 @@ def lower_stages(program: Program, value: Value, stages: Sequence[Stage]) -> Val
         ValueError: a module that strips cannot make.
     """
     for stage in stages:
-        if isinstance(stage.run, nn.Module):
-            value = lower(program, value, stage.run)
-        else:
-            value = _acted(value, stage.run)
+        value = lower(program, value, stage.run) if isinstance(stage.run, nn.Module) else _acted(value, stage.run)
     return value
 
 

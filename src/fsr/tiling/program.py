@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsr.tiling.kernels import Convolution, EnlargedConvolution, Kernel, Same
+from fsr.tiling.winograd import WinogradConvolution, pays
 
 Pointwise = Callable[[Tensor], Tensor]
 
@@ -91,6 +92,7 @@ class Whole:
 class Program:
     """Steps in order; register 0 is what the network is given, the last one's target what comes out."""
 
+    device: torch.device
     steps: list[Step | Whole] = field(default_factory=list)
     registers: int = 1
 
@@ -130,7 +132,7 @@ class Program:
             ValueError: it is to be enlarged, and no convolution follows.
         """
         if value.enlarged:
-            raise ValueError("an enlargement that no convolution follows cannot be made in strips; decode with tile off")
+            raise ValueError("an enlargement without a convolution cannot be made in strips; decode with tile off")
         return value if value.plain else self.step(value, Same(value.channels))
 
     def narrowed(self, value: Value, channels: int) -> Value:
@@ -154,6 +156,8 @@ def kernel_of(layer: nn.Conv2d, enlarged: bool) -> Kernel:
     weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
     if enlarged:
         return EnlargedConvolution(weight, bias)
+    if pays(weight, stride, layer.groups):
+        return WinogradConvolution(weight, bias)
     return Convolution(weight, bias, stride=stride, leading=layer.padding[0], groups=layer.groups)
 
 

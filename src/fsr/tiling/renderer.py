@@ -17,7 +17,7 @@ from fsr.tiling.settings import Tiling
 from fsr.tiling.workspace import Workspace
 from fsr.upscalers import Fsr, Sample
 
-WHOLE = Tiling(whole=True)
+KEPT = 3  # times what comes out, which who asked for it may make of it: clamped, rounded, written
 
 
 class Renderer:
@@ -33,7 +33,7 @@ class Renderer:
 
     def __init__(self, autoencoder: FrozenAutoencoder, field: VectorField | None = None) -> None:
         self.autoencoder, self.field = autoencoder, field
-        self._program = lru_cache(maxsize=8)(self._lowered)
+        self._program = lru_cache(maxsize=4)(self._lowered)
 
     @torch.inference_mode()
     def encode(self, images: Tensor, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
@@ -50,7 +50,7 @@ class Renderer:
         if tiling.whole:
             return self.autoencoder.decode(latents)
         raw = self.autoencoder.raw(latents)
-        return self.autoencoder.images(self._run("decode", 0, raw, tiling, self.autoencoder.factor, 1))
+        return self._run("decode", 0, raw, tiling, self.autoencoder.factor, 1)
 
     @torch.inference_mode()
     def upscale(self, latents: Tensor, scale: int, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
@@ -67,15 +67,15 @@ class Renderer:
             return Fsr(self.field)(sample).image
         self.field.check_sides(*self._feature_sides(latents, scale))
         raw = self.autoencoder.raw(latents)
-        return self.autoencoder.images(self._run("upscale", scale, raw, tiling, factor * scale, 1))
+        return self._run("upscale", scale, raw, tiling, factor * scale, 1)
 
     def _feature_sides(self, latents: Tensor, scale: int) -> tuple[int, int]:
         sides = [side * self.autoencoder.factor * scale for side in latents.shape[-2:]]
         return self.autoencoder.feature_shape(self.field.config.cut, *sides)[1:]
 
-    def _lowered(self, what: str, scale: int) -> tuple[Program, int]:
-        """The program, and the channels of what it makes."""
-        autoencoder, program = self.autoencoder, Program()
+    def _lowered(self, what: str, scale: int, device: torch.device, dtype: torch.dtype) -> tuple[Program, int]:
+        """The program, and the channels of what it makes; it holds weights as they are on `device`, in `dtype`."""
+        autoencoder, program = self.autoencoder, Program(device)
         if what == "encode":
             value = lower_encoder(program, program.start(3), autoencoder.model)
             return program, program.written(value).channels
@@ -89,19 +89,22 @@ class Renderer:
         return program, value.channels
 
     def _run(self, what: str, scale: int, x: Tensor, tiling: Tiling, up: int, down: int) -> Tensor:
-        program, channels = self._program(what, scale)
-        height, width = (side * up // down for side in x.shape[-2:])
-        made = torch.empty(len(x), channels, height, width, device=x.device)
+        model = self.autoencoder.model
+        program, channels = self._program(what, scale, model.device, model.dtype)
+        images = down == 1
+        sides = [side * up // down for side in x.shape[-2:]]
+        made = torch.empty(len(x), channels, *sides, dtype=torch.float32 if images else x.dtype, device=x.device)
+        kept = KEPT * made.nbytes if images else 0
         for image, out in zip(x.split(1), made, strict=True):
-            workspace = Workspace(x.dtype, None, tiling.rows, height if down == 1 else x.shape[-2])
-            Run(program, image, workspace).result(_into(out))
+            workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], x.dtype, tiling, kept)
+            Run(program, image, workspace).result(self._into(out, images))
         return made
 
+    def _into(self, out: Tensor, images: bool) -> Callable[[int, Tensor], None]:
+        """Puts rows (n, W, C) into an image or a latent (C, H, W)."""
 
-def _into(out: Tensor) -> Callable[[int, Tensor], None]:
-    """Puts rows (n, W, C) into an image (C, H, W)."""
+        def put(start: int, rows: Tensor) -> None:
+            made = rows.permute(2, 0, 1)
+            out[:, start : start + len(rows)] = self.autoencoder.images(made) if images else made
 
-    def put(start: int, rows: Tensor) -> None:
-        out[:, start : start + len(rows)] = rows.permute(2, 0, 1)
-
-    return put
+        return put

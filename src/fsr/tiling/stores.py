@@ -19,6 +19,8 @@ class Store(Protocol):
     height: int
     width: int
     channels: int
+    dtype: torch.dtype
+    counted: int  # bytes of the memory that computes
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows (stop - start, W, C), on the device that computes; not to be changed."""
@@ -34,10 +36,12 @@ class Store(Protocol):
 class MemoryStore:
     """In a tensor, on the device that computes or, where that is short of memory, in the host's."""
 
-    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, held: torch.device, used: torch.device) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: torch.dtype, held: torch.device, used: torch.device, counted: int = 0
+    ) -> None:
         self.height, self.width, self.channels = shape
         self.tensor: Tensor = torch.empty(shape, dtype=dtype, device=held)
-        self.used, self.dtype = used, dtype
+        self.used, self.dtype, self.counted = used, dtype, counted
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.tensor[start:stop].to(self.used)
@@ -59,7 +63,7 @@ class FileStore:
 
     def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
         self.height, self.width, self.channels = shape
-        self.dtype = dtype
+        self.dtype, self.counted = dtype, 0
         self.row = self.width * self.channels * dtype.itemsize
         self.file = tempfile.TemporaryFile(prefix="fsr-")  # noqa: SIM115 - closed by close
         size = self.height * self.row
@@ -67,8 +71,8 @@ class FileStore:
             self.file.close()
             raise OSError(
                 errno.ENOSPC,
-                f"{tempfile.gettempdir()} has no room for {size / 2**30:.1f} GiB of features that the memory allowed does "
-                "not hold; allow more (--memory), or set TMPDIR to a folder with room",
+                f"{tempfile.gettempdir()} has no room for {size / 2**30:.1f} GiB of features that memory may not "
+                "hold; allow more (--memory), or set TMPDIR to a folder with room",
             )
         self.file.truncate(size)
 
@@ -99,6 +103,7 @@ class Given:
     def __init__(self, features: Tensor) -> None:
         self.tensor = features[0].permute(1, 2, 0)
         self.height, self.width, self.channels = self.tensor.shape
+        self.dtype, self.counted = features.dtype, 0
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.tensor[start:stop]

@@ -1,61 +1,112 @@
 """What memory a pass may take, and how that becomes rows of a strip and places for maps."""
 
-from dataclasses import dataclass, field
-
+import psutil
 import torch
 
-from fsr.tiling.program import Step
-from fsr.tiling.stores import FileStore, Given, MemoryStore, Store
+from fsr.tiling.program import Program, Step, Whole
+from fsr.tiling.settings import Tiling
+from fsr.tiling.stores import FileStore, MemoryStore, Store
 
 CACHED = 2 * 2**20  # bytes of a strip that a processor's cache holds
 LEAST_ROWS = 4
+COPIES = 6  # a strip is there this often at once: read, normalised, transformed, made
+SPARE = 96 * 2**20  # bytes for what libraries allocate themselves
+Shape = tuple[int, int, int]
 
 
-@dataclass
 class Workspace:
-    """Attributes:
-    dtype: of maps whose kernel names none.
-    allowance: bytes for maps and strips together; None for no limit.
-    rows: of the image that comes out, in a strip; None chooses them.
-    height: of that image.
+    """Places and strips for one program and one size of image.
+
+    Args:
+        sides: (H, W) of what the program is given. dtype: of maps whose kernel names none.
+        kept: bytes that the caller holds, or will, beside what this process takes now.
+
+    Raises:
+        ValueError: the memory allowed does not hold even strips.
     """
 
-    dtype: torch.dtype
-    allowance: int | None = None
-    rows_asked: int | None = None
-    height: int = 0
-    held: int = 0
-    peak: int = 0
-    sizes: dict[int, int] = field(default_factory=dict)
+    def __init__(
+        self, program: Program, sides: tuple[int, int], channels: int, dtype: torch.dtype, tiling: Tiling, kept: int = 0
+    ) -> None:
+        self.dtype, self.asked = dtype, tiling.rows
+        self.shapes = shapes(program, (*sides, channels))
+        self.height = max(shape[0] for shape in self.shapes.values())
+        self.held, self.peak_held, self.spilled = 0, 0, 0
+        self.allowance = None
+        if tiling.memory is not None:
+            self.allowance = tiling.memory - self._least(program, kept)
+            if self.allowance < 0:
+                need = (tiling.memory - self.allowance) / 2**30
+                raise ValueError(
+                    f"a memory of {tiling.memory / 2**30:.2f} GiB is too small for this image, which takes "
+                    f"{need:.2f} GiB with every feature in files; allow that much, or give a smaller image"
+                )
 
-    def rows(self, step: Step, source: Store, height: int, width: int) -> int:
+    def _least(self, program: Program, kept: int) -> int:
+        """Bytes with no map in memory: what there is, and the largest strips."""
+        strips = max(self._working(step) for step in program.steps)
+        return resident(program.device) + kept + strips + SPARE
+
+    def _working(self, step: Step | Whole) -> int:
+        source, target = self.shapes[step.source.register], self.shapes[step.target]
+        if isinstance(step, Whole):
+            return COPIES * size_of(source, self.dtype)
+        rows = self.rows(step)
+        read = rows * step.kernel.down // step.kernel.up + step.kernel.above + step.kernel.below
+        dtype = step.kernel.dtype or self.dtype
+        return COPIES * (size_of((read, *source[1:]), dtype) + size_of((rows, *target[1:]), dtype))
+
+    def rows(self, step: Step) -> int:
         """Rows of a strip of what `step` makes, a multiple of what its kernel makes of one row."""
-        up = step.kernel.up
-        if self.rows_asked is not None:
-            rows = -(-self.rows_asked * height // max(self.height, 1))
+        up, (height, width, channels) = step.kernel.up, self.shapes[step.target]
+        if self.asked is not None:
+            rows = -(-self.asked * height // self.height)
         else:
-            wide = max(width * step.channels, source.width * source.channels * step.kernel.down // up)
+            source = self.shapes[step.source.register]
+            wide = max(width * channels, source[1] * source[2] * step.kernel.down // up)
             rows = max(LEAST_ROWS, CACHED // (wide * self.dtype.itemsize))
-        return min(max(up, rows // up * up), -(-height // up) * up)
+        return min(max(up, rows // up * up), height)
 
     def reading_rows(self, store: Store) -> int:
         """Rows to read at once of a map whose values are only looked at."""
         return max(1, CACHED // (store.width * store.channels * self.dtype.itemsize))
 
-    def store(self, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> Store:
+    def store(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> Store:
         """A place for a map: in memory while the allowance lasts, else in the host's (of a GPU) or in a file."""
-        size = shape[0] * shape[1] * shape[2] * dtype.itemsize
+        size = size_of(shape, dtype)
         if self.allowance is None or self.held + size <= self.allowance:
-            made = MemoryStore(shape, dtype, device, device)
             self.held += size
-            self.peak = max(self.peak, self.held)
-            self.sizes[id(made)] = size
-            return made
+            self.peak_held = max(self.peak_held, self.held)
+            return MemoryStore(shape, dtype, device, device, counted=size)
+        self.spilled += size
         if device.type != "cpu":
             return MemoryStore(shape, dtype, torch.device("cpu"), device)
         return FileStore(shape, dtype)
 
     def give_back(self, store: Store) -> None:
-        self.held -= self.sizes.pop(id(store), 0)
-        if not isinstance(store, Given):
-            store.close()
+        self.held -= store.counted
+        store.close()
+
+
+def shapes(program: Program, given: Shape) -> dict[int, Shape]:
+    """(H, W, C) of every register, of a program that is `given` a map."""
+    known = {0: given}
+    for step in program.steps:
+        height, width, _ = known[step.source.register]
+        if isinstance(step, Step):
+            up, down = step.kernel.up, step.kernel.down
+            height, width = height * up // down, width * up // down
+        known[step.target] = (height, width, step.channels)
+    return known
+
+
+def size_of(shape: Shape, dtype: torch.dtype) -> int:
+    """Bytes of a map."""
+    return shape[0] * shape[1] * shape[2] * dtype.itemsize
+
+
+def resident(device: torch.device) -> int:
+    """Bytes this process takes now: resident memory, or what is allocated on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return psutil.Process().memory_info().rss
