@@ -49,11 +49,11 @@ def read_image(path: Path | str) -> Tensor:
         raise ValueError(f"{path} is not an image that can be read; replace or remove it") from error
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} is truncated or damaged ({error}); fetch it again or remove it") from error
-    return torch.from_numpy(_as_rgb(image)).permute(2, 0, 1)[None].contiguous()
+    return torch.from_numpy(rgb_pixels(image)).permute(2, 0, 1)[None].contiguous()
 
 
-def _as_rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1]."""
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1] of an image of any mode: grey repeated, alpha composited on white."""
     if image.mode.startswith("I"):  # 16-bit grey
         grey = np.asarray(image, dtype=np.float32) / 65535
         return np.repeat(grey[..., None], 3, axis=2)

@@ -120,7 +120,7 @@ class FrozenAutoencoder(nn.Module):
 
     def raw(self, latents: Tensor) -> Tensor:
         """Latents as the model itself has them, of scaled ones."""
-        return latents.to(self.model.dtype) / self._scale + self._shift
+        return (latents.float() / self._scale + self._shift).to(self.model.dtype)
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Scaled latents, as they are everywhere outside, of the model's own."""

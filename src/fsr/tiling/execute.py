@@ -14,8 +14,9 @@ from fsr.tiling.workspace import Workspace
 class Moments:
     """Mean and squared deviation per channel of a map, added up as its rows are written.
 
-    Sums are of differences from the first strip's mean, in double precision, so that they lose nothing where the mean
-    is large beside the deviation.
+    Of float32, differences from the first strip's mean are added, which lose nothing where the mean is large beside the
+    deviation, and sums of strips in double precision. Narrower numbers are added in double precision, since there the
+    last bit of a statistic, which depends on the strips, would decide how a whole channel is rounded.
     """
 
     def __init__(self) -> None:
@@ -25,9 +26,11 @@ class Moments:
         self.squares: Tensor | None = None
 
     def add(self, rows: Tensor) -> None:
-        pixels = rows.reshape(-1, rows.shape[-1]).float()
+        pixels = rows.reshape(-1, rows.shape[-1])
+        exact = pixels.dtype != torch.float32
+        pixels = pixels.double() if exact else pixels
         if self.shift is None:
-            self.shift = pixels.mean(0)
+            self.shift = torch.zeros_like(pixels[0]) if exact else pixels.mean(0)
             self.sums = self.squares = torch.zeros_like(self.shift, dtype=torch.float64)
         apart = pixels - self.shift
         self.sums = self.sums + apart.sum(0).double()

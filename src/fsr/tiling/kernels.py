@@ -89,6 +89,11 @@ class Convolution:
             image, padding = F.pad(image, (self.above, self.below)), (0, 0)
         return as_rows(F.conv2d(image, self.weight, self.bias, self.down, padding, groups=self.groups))
 
+    def in_float32(self) -> "Convolution":
+        """The same, computed in float32."""
+        bias = None if self.bias is None else self.bias.float()
+        return Convolution(self.weight.float(), bias, stride=self.down, leading=self.above, groups=self.groups)
+
 
 def plain_convolution(weight: Tensor, bias: Tensor | None) -> Kernel:
     """The kernel of a 3x3 convolution with one zero beyond the image: the one that is faster."""
@@ -169,18 +174,20 @@ class VelocityConvolution:
     """Velocity in features from the field's last hidden ones: gate * velocity * deviation, patches laid out as pixels.
 
     Args:
-        weight, bias: of velocity, then gate, each (. patch^2, hidden, 3, 3) in the order of torch's pixel_shuffle.
+        velocity, gate: the field's last layers, their outputs in the order of torch's pixel_shuffle.
         std: (C,), the deviation of each feature channel.
     """
 
     down, above, below, edge = 1, 1, 1, "zero"
 
-    def __init__(self, velocity: nn.Conv2d, gate: nn.Conv2d | None, std: Tensor, patch: int) -> None:
+    def __init__(
+        self, velocity: nn.Conv2d, gate: nn.Conv2d | None, std: Tensor, patch: int, dtype: torch.dtype
+    ) -> None:
         layers = [velocity] if gate is None else [velocity, gate]
-        weight = torch.cat([_patch_first(layer.weight, patch) for layer in layers])
-        bias = torch.cat([_patch_first(layer.bias, patch) for layer in layers])
+        weight = torch.cat([_patch_first(layer.weight, patch) for layer in layers]).to(dtype)
+        bias = torch.cat([_patch_first(layer.bias, patch) for layer in layers]).to(dtype)
         self.convolution = plain_convolution(weight, bias)
-        self.std, self.up, self.gated = std, patch, gate is not None
+        self.std, self.up, self.gated = std.to(dtype), patch, gate is not None
         self.channels, self.dtype = velocity.out_channels // patch**2, weight.dtype
 
     def __call__(self, window: Tensor) -> Tensor:

@@ -90,9 +90,14 @@ class Whole:
 
 @dataclass
 class Program:
-    """Steps in order; register 0 is what the network is given, the last one's target what comes out."""
+    """Steps in order; register 0 is what the network is given, the last one's target what comes out.
+
+    Attributes:
+        device, dtype: where and in what it computes; weights are cast, coordinates and statistics are not.
+    """
 
     device: torch.device
+    dtype: torch.dtype
     steps: list[Step | Whole] = field(default_factory=list)
     registers: int = 1
 
@@ -101,20 +106,30 @@ class Program:
         return Value(0, channels)
 
     def convolve(
-        self, value: Value, layer: nn.Conv2d, addends: tuple[Addend, ...] = (), after: tuple[Pointwise, ...] = ()
+        self,
+        value: Value,
+        layer: nn.Conv2d,
+        addends: tuple[Addend, ...] = (),
+        after: tuple[Pointwise, ...] = (),
+        channels: int | None = None,
     ) -> Value:
         """A convolution layer of `value`.
 
         Raises:
             ValueError: a kind of convolution that strips cannot make.
         """
-        return self.step(value, kernel_of(layer, value.enlarged), addends, after)
+        return self.step(value, kernel_of(layer, value.enlarged, self.dtype), addends, after, channels)
 
     def step(
-        self, value: Value, kernel: Kernel, addends: tuple[Addend, ...] = (), after: tuple[Pointwise, ...] = ()
+        self,
+        value: Value,
+        kernel: Kernel,
+        addends: tuple[Addend, ...] = (),
+        after: tuple[Pointwise, ...] = (),
+        channels: int | None = None,
     ) -> Value:
-        """A new map; its channels are the kernel's, if nothing afterwards changes them."""
-        channels = kernel.channels or value.channels
+        """A new map; its `channels` are the kernel's, unless what comes `after` leaves others."""
+        channels = channels or kernel.channels or value.channels
         self.steps.append(Step(value, self.registers, kernel, channels, addends, after))
         self.registers += 1
         return Value(self.registers - 1, channels)
@@ -133,7 +148,20 @@ class Program:
         """
         if value.enlarged:
             raise ValueError("an enlargement without a convolution cannot be made in strips; decode with tile off")
-        return value if value.plain else self.step(value, Same(value.channels))
+        if value.plain:
+            return value
+        made_last = self.steps and self.steps[-1].target == value.register
+        if value.norm is None and made_last and isinstance(self.steps[-1], Step):
+            last = self.steps[-1]
+            self.steps[-1] = replace(last, after=(*last.after, *value.acts))
+            return Value(value.register, value.channels)
+        return self.step(value, Same(value.channels))
+
+    def end_in_float32(self) -> None:
+        """Have the last convolution in float32: few channels leave it, and narrower numbers are levels apart."""
+        last = self.steps[-1]
+        if isinstance(last, Step) and isinstance(last.kernel, Convolution):
+            self.steps[-1] = replace(last, kernel=last.kernel.in_float32())
 
     def narrowed(self, value: Value, channels: int) -> Value:
         """The first `channels` of a map, in the step that makes it."""
@@ -142,8 +170,8 @@ class Program:
         return Value(value.register, channels)
 
 
-def kernel_of(layer: nn.Conv2d, enlarged: bool) -> Kernel:
-    """The kernel of a convolution layer, of the nearest-neighbour enlargement by 2 where `enlarged`.
+def kernel_of(layer: nn.Conv2d, enlarged: bool, dtype: torch.dtype) -> Kernel:
+    """The kernel of a convolution layer in `dtype`, of the nearest-neighbour enlargement by 2 where `enlarged`.
 
     Raises:
         ValueError: dilated, padded otherwise than with zeros, or of a size strips cannot make.
@@ -153,7 +181,7 @@ def kernel_of(layer: nn.Conv2d, enlarged: bool) -> Kernel:
     odd = layer.dilation != (1, 1) or layer.padding_mode != "zeros" or len({*layer.kernel_size}) > 1
     if odd or (enlarged and (size, stride, layer.groups) != (3, 1, 1)) or size > 3:
         raise ValueError(f"{layer} ({sides}) cannot be made in strips; decode with tile off")
-    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    weight, bias = layer.weight.detach().to(dtype), None if layer.bias is None else layer.bias.detach().to(dtype)
     if enlarged:
         return EnlargedConvolution(weight, bias)
     if pays(weight, stride, layer.groups):

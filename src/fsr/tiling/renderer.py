@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.flow.field import VectorField
+from fsr.precision import autocast
 from fsr.tiling.execute import Run
 from fsr.tiling.field import lower_field
 from fsr.tiling.kernels import Bicubic
@@ -38,7 +39,7 @@ class Renderer:
     @torch.inference_mode()
     def encode(self, images: Tensor, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
         """Scaled latents of images, whose sides are multiples of the autoencoder's factor."""
-        if tiling.whole:
+        if self._whole(tiling):
             return self.autoencoder.encode(images)
         self.autoencoder.check_sides(images)
         raw = self._run("encode", 0, self.autoencoder.normalise(images), tiling, 1, self.autoencoder.factor)
@@ -47,7 +48,7 @@ class Renderer:
     @torch.inference_mode()
     def decode(self, latents: Tensor, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
         """Images of scaled latents, as the autoencoder decodes them."""
-        if tiling.whole:
+        if self._whole(tiling):
             return self.autoencoder.decode(latents)
         raw = self.autoencoder.raw(latents)
         return self._run("decode", 0, raw, tiling, self.autoencoder.factor, 1)
@@ -60,14 +61,19 @@ class Renderer:
             ValueError: the field was not trained for `scale`, or its patch does not divide the features' sides.
         """
         factor = self.autoencoder.factor
-        if tiling.whole:
+        if self._whole(tiling):
             x_L = torch.empty(len(latents), 3, *(side * factor for side in latents.shape[-2:]), device="meta")
             sample = Sample(self.autoencoder, x_L, scale)
             sample.z_L = latents
-            return Fsr(self.field)(sample).image
+            with autocast(str(latents.device), str(self.autoencoder.model.dtype).removeprefix("torch.")):
+                return Fsr(self.field)(sample).image
         self.field.check_sides(*self._feature_sides(latents, scale))
         raw = self.autoencoder.raw(latents)
         return self._run("upscale", scale, raw, tiling, factor * scale, 1)
+
+    def _whole(self, tiling: Tiling) -> bool:
+        """Whether modules run on whole tensors: where that is asked for, and on a GPU where nothing else is."""
+        return tiling.whole or (tiling == Tiling() and self.autoencoder.device.type != "cpu")
 
     def _feature_sides(self, latents: Tensor, scale: int) -> tuple[int, int]:
         sides = [side * self.autoencoder.factor * scale for side in latents.shape[-2:]]
@@ -75,7 +81,7 @@ class Renderer:
 
     def _lowered(self, what: str, scale: int, device: torch.device, dtype: torch.dtype) -> tuple[Program, int]:
         """The program, and the channels of what it makes; it holds weights as they are on `device`, in `dtype`."""
-        autoencoder, program = self.autoencoder, Program(device)
+        autoencoder, program = self.autoencoder, Program(device, dtype)
         if what == "encode":
             value = lower_encoder(program, program.start(3), autoencoder.model)
             return program, program.written(value).channels
@@ -86,6 +92,7 @@ class Renderer:
             value = lower_field(program, program.step(value, Bicubic(scale)), self.field, scale)
             stages = stages[position:]
         value = program.written(lower_stages(program, value, stages))
+        program.end_in_float32()
         return program, value.channels
 
     def _run(self, what: str, scale: int, x: Tensor, tiling: Tiling, up: int, down: int) -> Tensor:
@@ -93,10 +100,10 @@ class Renderer:
         program, channels = self._program(what, scale, model.device, model.dtype)
         images = down == 1
         sides = [side * up // down for side in x.shape[-2:]]
-        made = torch.empty(len(x), channels, *sides, dtype=torch.float32 if images else x.dtype, device=x.device)
+        made = torch.empty(len(x), channels, *sides, dtype=torch.float32 if images else model.dtype, device=x.device)
         kept = KEPT * made.nbytes if images else 0
-        for image, out in zip(x.split(1), made, strict=True):
-            workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], x.dtype, tiling, kept)
+        for image, out in zip(x.to(model.dtype).split(1), made, strict=True):
+            workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], tiling, kept)
             Run(program, image, workspace).result(self._into(out, images))
         return made
 

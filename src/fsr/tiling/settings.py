@@ -8,7 +8,7 @@ UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 @dataclass(frozen=True)
 class Tiling:
-    """Whole images by default; with either setting, a strip of rows at a time.
+    """A strip of rows at a time; on a GPU by default, whole images.
 
     Attributes:
         rows: of output pixels in a strip; None chooses them by memory and speed.

@@ -18,17 +18,15 @@ class Workspace:
     """Places and strips for one program and one size of image.
 
     Args:
-        sides: (H, W) of what the program is given. dtype: of maps whose kernel names none.
+        sides, channels: of what the program is given.
         kept: bytes that the caller holds, or will, beside what this process takes now.
 
     Raises:
         ValueError: the memory allowed does not hold even strips.
     """
 
-    def __init__(
-        self, program: Program, sides: tuple[int, int], channels: int, dtype: torch.dtype, tiling: Tiling, kept: int = 0
-    ) -> None:
-        self.dtype, self.asked = dtype, tiling.rows
+    def __init__(self, program: Program, sides: tuple[int, int], channels: int, tiling: Tiling, kept: int = 0) -> None:
+        self.dtype, self.asked = program.dtype, tiling.rows
         self.shapes = shapes(program, (*sides, channels))
         self.height = max(shape[0] for shape in self.shapes.values())
         self.held, self.peak_held, self.spilled = 0, 0, 0
