@@ -116,7 +116,7 @@ def test_in_bfloat16_tiles_differ_by_less_than_a_level(family):
     untiled = renderer.upscale(z, 2, Tiling(rows=10**6))
     for rows in (1, 6, 16):
         assert apart(renderer.upscale(z, 2, Tiling(rows=rows)), untiled) <= BFLOAT16
-    assert apart(untiled, renderer.upscale(z, 2, WHOLE)) <= 6 * BFLOAT16  # roundings of every layer fall otherwise
+    assert apart(untiled, renderer.upscale(z, 2, WHOLE)) <= 12 * BFLOAT16  # roundings of every layer fall otherwise
 
 
 def test_tiles_of_diffusers_are_not_exact_where_these_are():
@@ -199,7 +199,7 @@ def test_what_tiles_cannot_do_is_an_error_and_not_something_else():
         renderer.encode(torch.rand(1, 3, 16, 30))
     with pytest.raises(ValueError, match="scale 3 is not one this field was trained for"):
         renderer.upscale(latents(autoencoder, 4, 4), 3)
-    program = Program(torch.device("cpu"))
+    program = Program(torch.device("cpu"), torch.float32)
     for module in (
         nn.BatchNorm2d(4),
         nn.Conv2d(4, 4, 5, padding=2),

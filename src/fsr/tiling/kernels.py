@@ -5,6 +5,7 @@ correspond to, beyond the image zero or the outermost row again. It returns rows
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from fsr.tiling.winograd import WinogradConvolution, pays
 
 BICUBIC_REACH = 2  # low-resolution pixels to either side
+BICUBIC_A = -0.75  # torch's
+BICUBIC_BLOCK = 8  # low-resolution columns of one product
 
 
 class Kernel(Protocol):
@@ -133,7 +136,7 @@ def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 class Bicubic:
-    """torch's bicubic enlargement without antialiasing, a = -0.75."""
+    """torch's bicubic enlargement without antialiasing, a = -0.75, as products with small matrices of its weights."""
 
     down, edge, channels, dtype = 1, "repeat", None, None
     above = below = BICUBIC_REACH
@@ -142,9 +145,25 @@ class Bicubic:
         self.up = scale
 
     def __call__(self, window: Tensor) -> Tensor:
-        size = (len(window) * self.up, window.shape[1] * self.up)
-        enlarged = F.interpolate(as_image(window), size=size, mode="bicubic", align_corners=False)
-        return as_rows(enlarged)[self.above * self.up : -self.below * self.up]
+        rows, width, channels = len(window) - 2 * BICUBIC_REACH, window.shape[1], window.shape[2]
+        blocks = -(-width // BICUBIC_BLOCK)
+        reach = torch.arange(-BICUBIC_REACH, blocks * BICUBIC_BLOCK + BICUBIC_REACH, device=window.device)
+        padded = window[:, reach.clamp(0, width - 1)].float()
+        across = padded.unfold(1, BICUBIC_BLOCK + 2 * BICUBIC_REACH, BICUBIC_BLOCK).transpose(-1, -2)
+        wide = torch.matmul(bicubic_matrix(BICUBIC_BLOCK, self.up).to(padded), across)
+        wide = wide.view(len(window), -1, channels)[:, : width * self.up].flatten(1)
+        made = torch.matmul(bicubic_matrix(rows, self.up).to(wide), wide)
+        return made.view(rows * self.up, width * self.up, channels).to(window.dtype)
+
+
+@lru_cache(maxsize=64)
+def bicubic_matrix(count: int, scale: int) -> Tensor:
+    """Weights (scale count, count + 4) that make of `count` pixels, and two on each side, `scale` times as many."""
+    place = (torch.arange(count * scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    distance = (place[:, None] - torch.arange(-BICUBIC_REACH, count + BICUBIC_REACH)).abs()
+    near = (BICUBIC_A + 2) * distance**3 - (BICUBIC_A + 3) * distance**2 + 1
+    far = BICUBIC_A * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
 
 
 class PatchConvolution:
@@ -183,22 +202,24 @@ class VelocityConvolution:
     def __init__(
         self, velocity: nn.Conv2d, gate: nn.Conv2d | None, std: Tensor, patch: int, dtype: torch.dtype
     ) -> None:
-        layers = [velocity] if gate is None else [velocity, gate]
-        weight = torch.cat([_patch_first(layer.weight, patch) for layer in layers]).to(dtype)
-        bias = torch.cat([_patch_first(layer.bias, patch) for layer in layers]).to(dtype)
-        self.convolution = plain_convolution(weight, bias)
-        self.std, self.up, self.gated = std.to(dtype), patch, gate is not None
-        self.channels, self.dtype = velocity.out_channels // patch**2, weight.dtype
+        weight, bias = (_patch_first(parameter, patch) for parameter in (velocity.weight, velocity.bias))
+        deviation = std.repeat(patch**2)
+        weight, bias = weight * deviation.view(-1, 1, 1, 1), bias * deviation
+        self.gated = gate is not None
+        if gate is not None:
+            weight = torch.cat([weight, _patch_first(gate.weight, patch)])
+            bias = torch.cat([bias, _patch_first(gate.bias, patch)])
+        self.convolution = plain_convolution(weight.to(dtype), bias.to(dtype))
+        self.channels, self.up, self.dtype = len(std), patch, dtype
 
     def __call__(self, window: Tensor) -> Tensor:
         made, patch = self.convolution(window), self.up
         rows, width, _ = made.shape
-        parts = made.split([self.channels * patch**2, made.shape[-1] - self.channels * patch**2], dim=-1)
-        velocity = parts[0].reshape(rows, width, patch**2, self.channels) * self.std
+        velocity = made[..., : self.channels * patch**2].unflatten(-1, (patch, patch, self.channels))
         if self.gated:
-            velocity *= torch.sigmoid(parts[1].reshape(rows, width, patch**2, -1))
-        apart = velocity.view(rows, width, patch, patch, self.channels).transpose(1, 2)
-        return apart.reshape(rows * patch, width * patch, self.channels)
+            gate = torch.sigmoid(made[..., self.channels * patch**2 :]).unflatten(-1, (patch, patch, -1))
+            velocity *= gate
+        return velocity.transpose(1, 2).reshape(rows * patch, width * patch, self.channels)
 
 
 def _patch_first(parameter: Tensor, patch: int) -> Tensor:
