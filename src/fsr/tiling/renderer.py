@@ -15,9 +15,10 @@ from fsr.tiling.kernels import Bicubic
 from fsr.tiling.lowering import lower_encoder, lower_stages
 from fsr.tiling.program import Program
 from fsr.tiling.settings import Tiling
-from fsr.tiling.workspace import Workspace
+from fsr.tiling.workspace import Workspace, shapes
 from fsr.upscalers import Fsr, Sample
 
+IMAGES = ("decode", "upscale", "tail")  # programs that end in pixels
 KEPT = 3  # times what comes out, which who asked for it may make of it: clamped, rounded, written
 
 
@@ -42,16 +43,14 @@ class Renderer:
         if self._whole(tiling):
             return self.autoencoder.encode(images)
         self.autoencoder.check_sides(images)
-        raw = self._run("encode", 0, self.autoencoder.normalise(images), tiling, 1, self.autoencoder.factor)
-        return self.autoencoder.scaled(raw)
+        return self.autoencoder.scaled(self._run("encode", 0, self.autoencoder.normalise(images), tiling))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
         """Images of scaled latents, as the autoencoder decodes them."""
         if self._whole(tiling):
             return self.autoencoder.decode(latents)
-        raw = self.autoencoder.raw(latents)
-        return self._run("decode", 0, raw, tiling, self.autoencoder.factor, 1)
+        return self._run("decode", 0, self.autoencoder.raw(latents), tiling)
 
     @torch.inference_mode()
     def upscale(self, latents: Tensor, scale: int, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
@@ -68,8 +67,7 @@ class Renderer:
             with autocast(str(latents.device), str(self.autoencoder.model.dtype).removeprefix("torch.")):
                 return Fsr(self.field)(sample).image
         self.field.check_sides(*self._feature_sides(latents, scale))
-        raw = self.autoencoder.raw(latents)
-        return self._run("upscale", scale, raw, tiling, factor * scale, 1)
+        return self._run("upscale", scale, self.autoencoder.raw(latents), tiling)
 
     def _whole(self, tiling: Tiling) -> bool:
         """Whether modules run on whole tensors: where that is asked for, and on a GPU where nothing else is."""
@@ -79,28 +77,53 @@ class Renderer:
         sides = [side * self.autoencoder.factor * scale for side in latents.shape[-2:]]
         return self.autoencoder.feature_shape(self.field.config.cut, *sides)[1:]
 
+    @torch.inference_mode()
+    def head(self, latents: Tensor) -> Tensor:
+        """f_L at the field's cut of scaled latents: the first of three parts of `upscale`."""
+        return self._run("head", 0, self.autoencoder.raw(latents), Tiling())
+
+    @torch.inference_mode()
+    def carry(self, f_L: Tensor, scale: int) -> Tensor:
+        """f_hat of f_L: bicubic enlargement and field, the second part."""
+        return self._run("carry", scale, f_L, Tiling())
+
+    @torch.inference_mode()
+    def tail(self, features: Tensor) -> Tensor:
+        """Images of features at the field's cut, the last part."""
+        return self._run("tail", 0, features, Tiling())
+
     def _lowered(self, what: str, scale: int, device: torch.device, dtype: torch.dtype) -> tuple[Program, int]:
         """The program, and the channels of what it makes; it holds weights as they are on `device`, in `dtype`."""
         autoencoder, program = self.autoencoder, Program(device, dtype)
         if what == "encode":
             value = lower_encoder(program, program.start(3), autoencoder.model)
             return program, program.written(value).channels
-        stages, value = autoencoder.decoder.stages, program.start(autoencoder.latent_channels)
-        if what == "upscale":
-            position = autoencoder.decoder.position(self.field.config.cut)
-            value = program.written(lower_stages(program, value, stages[:position]))
-            value = lower_field(program, program.step(value, Bicubic(scale)), self.field, scale)
-            stages = stages[position:]
-        value = program.written(lower_stages(program, value, stages))
-        program.end_in_float32()
+        stages = autoencoder.decoder.stages
+        if what == "decode":
+            value = lower_stages(program, program.start(autoencoder.latent_channels), stages)
+        else:
+            cut = autoencoder.decoder.cut(self.field.config.cut)
+            position = autoencoder.decoder.position(cut.name)
+            value = program.start(autoencoder.latent_channels if what in ("upscale", "head") else cut.channels)
+            if what in ("upscale", "head"):
+                value = program.written(lower_stages(program, value, stages[:position]))
+            if what in ("upscale", "carry"):
+                value = lower_field(program, program.step(value, Bicubic(scale)), self.field, scale)
+            if what in ("upscale", "tail"):
+                value = lower_stages(program, value, stages[position:])
+        value = program.written(value)
+        if what in IMAGES:
+            program.end_in_float32()
         return program, value.channels
 
-    def _run(self, what: str, scale: int, x: Tensor, tiling: Tiling, up: int, down: int) -> Tensor:
-        model = self.autoencoder.model
+    def _run(self, what: str, scale: int, x: Tensor, tiling: Tiling) -> Tensor:
+        """What the program makes of x (B, C, H, W): images in [0, 1], or maps as the model itself has them."""
+        model, images = self.autoencoder.model, what in IMAGES
         program, channels = self._program(what, scale, model.device, model.dtype)
-        images = down == 1
-        sides = [side * up // down for side in x.shape[-2:]]
-        made = torch.empty(len(x), channels, *sides, dtype=torch.float32 if images else model.dtype, device=x.device)
+        height, width, _ = shapes(program, (*x.shape[-2:], x.shape[1]))[program.steps[-1].target]
+        layout = torch.contiguous_format if images else torch.channels_last
+        dtype = torch.float32 if images else model.dtype
+        made = torch.empty(len(x), channels, height, width, dtype=dtype, device=x.device, memory_format=layout)
         kept = KEPT * made.nbytes if images else 0
         for image, out in zip(x.to(model.dtype).split(1), made, strict=True):
             workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], tiling, kept)
@@ -108,7 +131,7 @@ class Renderer:
         return made
 
     def _into(self, out: Tensor, images: bool) -> Callable[[int, Tensor], None]:
-        """Puts rows (n, W, C) into an image or a latent (C, H, W)."""
+        """Puts rows (n, W, C) into an image or a map (C, H, W)."""
 
         def put(start: int, rows: Tensor) -> None:
             made = rows.permute(2, 0, 1)
