@@ -216,3 +216,15 @@ def test_weights_that_were_moved_or_cast_are_seen():
     autoencoder.model.to(torch.float64)
     assert renderer.decode(z.double()).dtype == torch.float32
     assert apart(renderer.decode(z.double()), before) <= FLOAT32
+
+
+def test_progress_rises_to_one_in_every_call_whatever_the_batch():
+    autoencoder = FrozenAutoencoder(tiny_model())
+    renderer, shares = Renderer(autoencoder, moving_field(autoencoder, "f3")), []
+    renderer.progress = shares.append
+    for batch in (1, 2):
+        renderer.upscale(latents(autoencoder, 5, 4, batch=batch), 2, Tiling(rows=8))
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
+        assert len(shares) > 20 * batch
+        shares.clear()

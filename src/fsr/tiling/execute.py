@@ -99,9 +99,20 @@ class Window:
 
 
 class Run:
-    """One pass of a program over one image's features (1, C, H, W)."""
+    """One pass of a program over one image's features (1, C, H, W).
 
-    def __init__(self, program: Program, features: Tensor, workspace: Workspace) -> None:
+    Args:
+        told: what share of the work is done, after every strip.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        features: Tensor,
+        workspace: Workspace,
+        told: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        self.told, self.done, self.work = told, 0.0, workspace.work(program)
         self.program, self.workspace, self.device = program, workspace, features.device
         self.stores: dict[int, Store] = {0: Given(features)}
         self.last, self.wanted = last_uses(program), needs_statistics(program)
@@ -118,6 +129,8 @@ class Run:
                     self._strips(step, index, finish if final else None)
                 for register in set(step.reads):
                     self._release(register, index)
+                self.done += self.work[index]
+                self.told(self.done)
         finally:
             for store in self.stores.values():
                 store.close()
@@ -161,6 +174,7 @@ class Run:
                 finish(start, made)
             else:
                 target.write(start, made)
+            self.told(self.done + self.work[index] * stop / height)
         if moments:
             self.moments[step.target] = moments
         if target is not None:

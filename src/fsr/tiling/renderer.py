@@ -1,7 +1,7 @@
 """The frozen autoencoder, with a field, in exact tiles."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ IMAGES = ("decode", "upscale", "tail")  # programs that end in pixels
 KEPT = 3  # times what comes out, which who asked for it may make of it: clamped, rounded, written
 
 
+def unwatched(share: float) -> None:
+    """The progress nobody looks at."""
+
+
 class Renderer:
     """Encodes, decodes and upscales, strip by strip.
 
@@ -29,13 +33,17 @@ class Renderer:
     autoencoder's own methods and `Fsr` give, but for rounding: every strip is computed from all it depends on, and
     normalisation has the statistics of the whole image.
 
+    Attributes:
+        progress: told, while strips are made, what share (0 to 1) of a call's work is done.
+
     Raises:
         ValueError: a module that cannot be made in strips, unless the tiling is `whole`.
     """
 
     def __init__(self, autoencoder: FrozenAutoencoder, field: VectorField | None = None) -> None:
         self.autoencoder, self.field = autoencoder, field
-        self._program = lru_cache(maxsize=4)(self._lowered)
+        self.progress: Callable[[float], None] = unwatched
+        self._program = lru_cache(maxsize=8)(self._lowered)
 
     @torch.inference_mode()
     def encode(self, images: Tensor, tiling: Tiling = Tiling()) -> Tensor:  # noqa: B008 - frozen
@@ -125,10 +133,14 @@ class Renderer:
         dtype = torch.float32 if images else model.dtype
         made = torch.empty(len(x), channels, height, width, dtype=dtype, device=x.device, memory_format=layout)
         kept = KEPT * made.nbytes if images else 0
-        for image, out in zip(x.to(model.dtype).split(1), made, strict=True):
+        for index, (image, out) in enumerate(zip(x.to(model.dtype).split(1), made, strict=True)):
             workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], tiling, kept)
-            Run(program, image, workspace).result(self._into(out, images))
+            told = partial(self._told, index, len(x))
+            Run(program, image, workspace, told).result(self._into(out, images))
         return made
+
+    def _told(self, index: int, count: int, share: float) -> None:
+        self.progress((index + share) / count)
 
     def _into(self, out: Tensor, images: bool) -> Callable[[int, Tensor], None]:
         """Puts rows (n, W, C) into an image or a map (C, H, W)."""

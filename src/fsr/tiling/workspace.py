@@ -65,6 +65,15 @@ class Workspace:
             rows = max(LEAST_ROWS, CACHED // (wide * self.dtype.itemsize))
         return min(max(up, rows // up * up), height)
 
+    def work(self, program: Program) -> list[float]:
+        """The share of each step in all their multiplications, about; attention not counted."""
+        counts = []
+        for step in program.steps:
+            (_, _, inputs), (height, width, outputs) = self.shapes[step.source.register], self.shapes[step.target]
+            reach = step.kernel.above + step.kernel.below + 1 if isinstance(step, Step) and step.kernel.channels else 1
+            counts.append(height * width * outputs * (inputs * reach**2 if reach > 1 else 1))
+        return [count / sum(counts) for count in counts]
+
     def reading_rows(self, store: Store) -> int:
         """Rows to read at once of a map whose values are only looked at."""
         return max(1, CACHED // (store.width * store.channels * self.dtype.itemsize))
