@@ -14,7 +14,7 @@ from torch import nn
 
 from fsr.autoencoders import CUTS, FrozenAutoencoder, weights_sha256
 from fsr.flow.field import VectorField
-from fsr.tiling import Renderer, Tiling
+from fsr.tiling import Renderer, Tiling, workspace
 from fsr.tiling.lowering import lower
 from fsr.tiling.program import Program
 
@@ -140,7 +140,9 @@ def test_features_in_files_are_the_same_to_the_bit_and_leave_nothing_behind(monk
     autoencoder = FrozenAutoencoder(tiny_model())
     renderer = Renderer(autoencoder, moving_field(autoencoder, "f3", patch=2, gate="scalar"))
     z = latents(autoencoder, 6, 5)
-    kept, limits = renderer.upscale(z, 2, Tiling(rows=8)), []
+    kept, limits, files = renderer.upscale(z, 2, Tiling(rows=8)), [], []
+    store = workspace.FileStore
+    monkeypatch.setattr(workspace, "FileStore", lambda shape, dtype: files.append(shape) or store(shape, dtype))
     for memory in (2_500_000, 1_200_000, 700_000):
         try:
             assert torch.equal(renderer.upscale(z, 2, Tiling(rows=8, memory=memory)), kept)
@@ -148,6 +150,7 @@ def test_features_in_files_are_the_same_to_the_bit_and_leave_nothing_behind(monk
         except ValueError as error:
             assert "is too small for this image, which takes" in str(error)
     assert limits, "no limit was kept to"
+    assert files, "everything fitted"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +160,7 @@ sys.path.insert(0, {tests!r})
 from diffusers import AutoencoderKL
 from test_renderer import moving_field
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.tiling import Renderer, Tiling
+from fsr.tiling import Renderer, Tiling, workspace
 from fsr.tiling.workspace import resident
 torch.set_num_threads(1)
 torch.manual_seed(0)

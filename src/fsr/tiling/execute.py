@@ -110,7 +110,7 @@ class Run:
         program: Program,
         features: Tensor,
         workspace: Workspace,
-        told: Callable[[float], None] = lambda share: None,
+        told: Callable[[float], None],
     ) -> None:
         self.told, self.done, self.work = told, 0.0, workspace.work(program)
         self.program, self.workspace, self.device = program, workspace, features.device

@@ -97,6 +97,34 @@ class FileStore:
         self.file.close()
 
 
+class SplitStore:
+    """The first rows in one store, the others in a second."""
+
+    def __init__(self, first: Store, second: Store) -> None:
+        self.first, self.second = first, second
+        self.height, self.width, self.channels = first.height + second.height, first.width, first.channels
+        self.dtype, self.counted = first.dtype, first.counted
+
+    def read(self, start: int, stop: int) -> Tensor:
+        edge = self.first.height
+        if stop <= edge:
+            return self.first.read(start, stop)
+        if start >= edge:
+            return self.second.read(start - edge, stop - edge)
+        return torch.cat([self.first.read(start, edge), self.second.read(0, stop - edge)])
+
+    def write(self, start: int, rows: Tensor) -> None:
+        here = min(max(self.first.height - start, 0), len(rows))
+        if here:
+            self.first.write(start, rows[:here])
+        if here < len(rows):
+            self.second.write(start + here - self.first.height, rows[here:])
+
+    def close(self) -> None:
+        self.first.close()
+        self.second.close()
+
+
 class Given:
     """What the network was given: (1, C, H, W), read only."""
 

@@ -5,7 +5,7 @@ import torch
 
 from fsr.tiling.program import Program, Step, Whole
 from fsr.tiling.settings import Tiling
-from fsr.tiling.stores import FileStore, MemoryStore, Store
+from fsr.tiling.stores import FileStore, MemoryStore, SplitStore, Store
 
 CACHED = 2 * 2**20  # bytes of a strip that a processor's cache holds
 LEAST_ROWS = 4
@@ -29,7 +29,7 @@ class Workspace:
         self.dtype, self.asked = program.dtype, tiling.rows
         self.shapes = shapes(program, (*sides, channels))
         self.height = max(shape[0] for shape in self.shapes.values())
-        self.held, self.peak_held, self.spilled = 0, 0, 0
+        self.held = 0
         self.allowance = None
         if tiling.memory is not None:
             self.allowance = tiling.memory - self._least(program, kept)
@@ -79,16 +79,20 @@ class Workspace:
         return max(1, CACHED // (store.width * store.channels * self.dtype.itemsize))
 
     def store(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> Store:
-        """A place for a map: in memory while the allowance lasts, else in the host's (of a GPU) or in a file."""
-        size = size_of(shape, dtype)
-        if self.allowance is None or self.held + size <= self.allowance:
-            self.held += size
-            self.peak_held = max(self.peak_held, self.held)
-            return MemoryStore(shape, dtype, device, device, counted=size)
-        self.spilled += size
+        """A place for a map: in memory while the allowance lasts, the rest in the host's (of a GPU) or in a file."""
+        height, *row = shape
+        kept = height
+        if self.allowance is not None:
+            kept = min(height, (self.allowance - self.held) // size_of((1, *row), dtype))
+        size = size_of((kept, *row), dtype)
+        self.held += size
+        first = MemoryStore((kept, *row), dtype, device, device, counted=size)
+        if kept == height:
+            return first
+        rest = (height - kept, *row)
         if device.type != "cpu":
-            return MemoryStore(shape, dtype, torch.device("cpu"), device)
-        return FileStore(shape, dtype)
+            return SplitStore(first, MemoryStore(rest, dtype, torch.device("cpu"), device))
+        return SplitStore(first, FileStore(rest, dtype))
 
     def give_back(self, store: Store) -> None:
         self.held -= store.counted
