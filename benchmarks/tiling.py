@@ -5,7 +5,8 @@
 
 Two tables: decoding the latents of a high-resolution image, where diffusers' tiles can be compared, and upscaling those
 of the low-resolution one. All ways have the autoencoder, the field and the latents in common; they take turns, so that
-what else runs on the machine troubles all of them alike. The memory of each is measured in a process of its own.
+what else runs on the machine troubles all of them alike. The memory of each is measured in a process of its own, and
+those that are to keep within --memory are timed there too, since a limit counts all that a process holds.
 Weights of flux and taef1 are random, and so is the field: neither changes what is computed. Prints Markdown.
 """
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 import torch
@@ -72,12 +74,14 @@ class Way:
     Attributes:
         borders: of its tiles; None where they are in no one place.
         exact: whether it claims to make what whole tensors do.
+        memory: bytes that the process is to keep within; such a way has a process of its own, in which it is timed too.
     """
 
     name: str
     run: Callable[[], Tensor]
     borders: Borders | None = None
     exact: bool = False
+    memory: int | None = None
 
 
 @dataclass
@@ -212,7 +216,7 @@ def exact_ways(make: Callable[[Tiling], Tensor], height: int, rows: list[int], m
         ways.append(Way(f"exact, {count} rows", lambda count=count: make(Tiling(rows=count)), borders, exact=True))
     if memory is not None:
         name = f"exact, within {memory / 2**30:.2f} GiB"
-        ways.append(Way(name, lambda: make(Tiling(memory=memory)), exact=True))
+        ways.append(Way(name, lambda: make(Tiling(memory=memory)), exact=True, memory=memory))
     return ways
 
 
@@ -253,30 +257,21 @@ def has_tiles(autoencoder: FrozenAutoencoder) -> bool:
 def compare(ways: list[Way], rounds: int, clock: Callable[[], float]) -> list[Measured]:
     """Every way with its image, of a turn that warms up, and the seconds of its turns in the rounds that follow.
 
-    Where a way refuses (ValueError: too little memory), its reason stands there instead.
+    Those with a memory to keep within are left to `measure_apart`.
     """
     measured = [Measured(way) for way in ways]
-    with progress_bar("ways", (rounds + 1) * len(ways)) as advance:
+    together = [item for item in measured if item.way.memory is None]
+    with progress_bar("ways", (rounds + 1) * len(together)) as advance:
         for turn in range(rounds + 1):
-            for item in measured:
-                _take_turn(item, turn, clock)
+            for item in together:
+                started = clock()
+                image = item.way.run()
+                if turn:
+                    item.seconds.append(clock() - started)
+                else:
+                    item.image = image
                 advance(item.way.name)
     return measured
-
-
-def _take_turn(item: Measured, turn: int, clock: Callable[[], float]) -> None:
-    if item.reason:
-        return
-    started = clock()
-    try:
-        image = item.way.run()
-    except ValueError as error:
-        item.reason = str(error)
-        return
-    if turn:
-        item.seconds.append(clock() - started)
-    else:
-        item.image = image
 
 
 def shown(measured: list[Measured]) -> str:
@@ -332,6 +327,9 @@ def verdict(measured: list[Measured], dtype: str) -> str:
     lines[0] += f" ({slowest}: {times[slowest]:.2f})"
     if dtype == "float32":
         lines.append(f"differ by at most {MOST_DIFFERENCE:g}: {kept[difference <= MOST_DIFFERENCE]} ({difference:.1g})")
+    for item in exact:
+        if item.way.memory is not None:
+            lines.append(f"keep within {size(item.way.memory)} MiB: {kept[item.peak <= item.way.memory]}")
     return f"Exact tiles take {'; they '.join(lines)}."
 
 
@@ -458,14 +456,29 @@ class Peak:
         return int(fields["VmHWM"].split()[0]) * 1024
 
 
-def run_once(arguments: argparse.Namespace) -> dict[str, int]:
-    """In a process of its own: bytes that one way takes, and the peak of the process."""
+def run_once(arguments: argparse.Namespace) -> dict[str, Any]:
+    """In a process of its own: bytes that one way takes, and the peak of the process.
+
+    Where the way has a memory to keep within, also the seconds of its rounds; its image is left beside the inputs.
+    """
     table, name = arguments.only
     subject = load_subject(arguments, arguments.inputs)
     way = next(way for way in TABLES[table](subject, arguments.rows, arguments.memory) if way.name == name)
-    peak = Peak()
-    way.run()
-    return {"taken": peak.reached() - peak.loaded, "peak": peak.reached()}
+    peak, clock, seconds = Peak(), CLOCKS[arguments.clock], []
+    image = way.run()
+    if way.memory is not None:
+        save_file({"image": image}, made_in(arguments.inputs))
+        del image
+        for _ in range(arguments.rounds):
+            started = clock()
+            way.run()
+            seconds.append(clock() - started)
+    return {"taken": peak.reached() - peak.loaded, "peak": peak.reached(), "seconds": seconds}
+
+
+def made_in(inputs: Path) -> Path:
+    """Where a process leaves its image."""
+    return inputs.with_name("image.safetensors")
 
 
 def upscale_once(arguments: argparse.Namespace) -> dict[str, int | float]:
@@ -484,30 +497,34 @@ def upscale_once(arguments: argparse.Namespace) -> dict[str, int | float]:
     return {"side": made.shape[-1], "seconds": clock() - started, "peak": peak.reached()}
 
 
-def in_a_process(arguments: argparse.Namespace, *options: str) -> dict[str, float]:
+def in_a_process(arguments: argparse.Namespace, *options: str) -> dict[str, Any]:
     """What one of the two above gives.
 
     Raises:
         ValueError: the process failed; with its last line.
     """
     command = [sys.executable, __file__, "--rows", *map(str, arguments.rows)]
-    for name in ("vae", "cut", "side", "scale", "dtype", "threads", "clock", "memory"):
+    for name in ("vae", "cut", "side", "scale", "dtype", "threads", "rounds", "clock", "memory"):
         value = getattr(arguments, name)
         command += [] if value is None else [f"--{name}", str(value)]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError((done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1])
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        raise ValueError(lines[-1].removeprefix("ValueError: "))
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_peaks(tables: dict[str, list[Measured]], arguments: argparse.Namespace, inputs: Path) -> None:
-    """Fill in what every way takes of memory, or why that is not known."""
-    items = [(table, item) for table, measured in tables.items() for item in measured if item.image is not None]
+def measure_apart(tables: dict[str, list[Measured]], arguments: argparse.Namespace, inputs: Path) -> None:
+    """Fill in what comes of processes of their own, or why nothing does."""
+    items = [(table, item) for table, measured in tables.items() for item in measured]
+    items = [(table, item) for table, item in items if arguments.peaks or item.way.memory is not None]
     with progress_bar("memory", len(items)) as advance:
         for table, item in items:
             try:
                 found = in_a_process(arguments, "--inputs", str(inputs), "--only", table, item.way.name)
                 item.taken, item.peak = found["taken"], found["peak"]
+                if item.way.memory is not None:
+                    item.seconds, item.image = found["seconds"], load_file(made_in(inputs))["image"]
             except ValueError as error:
                 item.reason = str(error)
             advance(item.way.name)
@@ -612,8 +629,7 @@ def main(arguments: argparse.Namespace) -> None:
             name: compare(ways(subject, arguments.rows, arguments.memory), arguments.rounds, CLOCKS[arguments.clock])
             for name, ways in TABLES.items()
         }
-        if arguments.peaks:
-            measure_peaks(tables, arguments, inputs)
+        measure_apart(tables, arguments, inputs)
     height, width = subject.sides
     print(f"{arguments.vae} {arguments.cut}, images of {width}x{height} ({what}), {machine(arguments)}")
     for name, measured in tables.items():

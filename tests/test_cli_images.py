@@ -100,6 +100,23 @@ def test_json_is_an_object_a_line(fsr, tmp_path):
     assert (code, json.loads(out)["status"]) == (0, "skipped")
 
 
+def test_json_is_apart_from_the_bar_and_of_any_name(fsr, tmp_path):
+    source = write_image(tmp_path / "a.png", noise(7, 5))
+    named = source.rename(tmp_path / "日本 é.png")
+    code, out, err = fsr("upscale", named, tmp_path / "gone.png", "-o", tmp_path / "out", "--json")
+    assert code == 1 and out.isascii() and out.count("\n") == 2 and "\r" not in out
+    assert json.loads(out.splitlines()[0])["source"] == str(named)
+    assert err.count("upscale x2:") <= 3, "drawn at first, at last, and again after a line on stderr alone"
+    between = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "upscale x2" not in line]
+    assert [line.partition(":")[0] for line in between] == ["failed", "error"]
+
+
+def test_a_file_that_may_not_be_read_stops_no_other(fsr, tmp_path, monkeypatch):
+    sources = [write_image(tmp_path / f"{name}.png", noise(8, 8)) for name in "ab"]
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != sources[0])  # what typer asks; root may all
+    assert fsr("upscale", *sources, "-o", tmp_path / "out")[0] == 0
+
+
 def test_a_format_and_quality_may_be_asked_for(fsr, tmp_path):
     write_image(tmp_path / "in/a.png", noise(40, 40))
     sizes = []

@@ -32,7 +32,6 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.autoencoders.families import FAMILIES
 from fsr.config import Vae
 from fsr.decoder import FSRDecoder
-from fsr.modelcard import weights_hash
 from fsr.provenance import write_provenance
 from fsr.tiling import Tiling
 from fsr.upscalers import Fsr, Sample
@@ -297,59 +296,12 @@ def test_the_vae_is_where_the_field_is():
     assert {value.device.type for value in (vae.state_dict() | decoder.state_dict()).values()} == {"meta"}
 
 
-def other_vae(change: str) -> ModelMixin:
-    """A VAE that differs from `tiny_model()` in one thing."""
-    torch.manual_seed(0)
-    match change:
-        case "of class AutoencoderTiny":
-            return tiny_of("AutoencoderTiny")
-        case "latent channels":
-            return tiny_flux._autoencoder()
-        case "channels at f4":
-            return tiny_model(widths=(8, 12, 16, 16))
-        case "shift_factor":
-            return tiny_model(shift=0.2)
-        case "norm_num_groups":
-            return type(tiny_model()).from_config(tiny_model().config | {"norm_num_groups": 2})
-    vae = tiny_model()
-    bias = vae.encoder.conv_in.bias.data
-    bias[0] = torch.nextafter(bias[0], torch.tensor(1.0))  # the least there is, which half precision would not see
-    return vae
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "of class AutoencoderTiny",
-        "latent channels",
-        "channels at f4",
-        "shift_factor",
-        "norm_num_groups",
-        "other weights",
-    ],
-)
-def test_another_vae_is_refused_in_one_line_that_says_what_differs(change):
+def test_a_decoder_stays_without_a_vae_it_is_not_for():
     decoder = decoder_for(tiny_model())
-    with pytest.raises(ValueError, match=change) as refused:
-        decoder.attach(other_vae(change))
-    assert "\n" not in str(refused.value) and "attach to owner/vae" in str(refused.value)
+    with pytest.raises(ValueError, match="shift_factor .*attach to owner/vae"):
+        decoder.attach(tiny_model(shift=0.2))
     with pytest.raises(ValueError, match="no VAE yet"):
         decoder.decode(latents())
-
-
-def test_what_does_not_change_a_vae_does_not_matter():
-    vae = tiny_model()
-    vae.register_to_config(sample_size=1024, force_upcast=False, new_of_a_later_version=None)
-    assert decoder_for(tiny_model()).attach(vae).vae is vae
-
-
-def test_weights_are_hashed_by_name_and_shape():
-    vae = tiny_model()
-    before = weights_hash(vae, torch.float32)
-    biases = vae.encoder.conv_in.bias.data, vae.decoder.conv_out.bias.data
-    assert before == weights_hash(tiny_model(), torch.float32)
-    vae.encoder.conv_in.bias.data = vae.encoder.conv_in.bias.data.flip(0)
-    assert len(biases[0]) > 1 and before != weights_hash(vae, torch.float32)
 
 
 def test_scales_are_those_the_field_was_trained_for():

@@ -25,8 +25,9 @@ from tiny_models import tiny_model
 from fsr import cli
 from fsr.autoencoders import FrozenAutoencoder, weights_sha256
 from fsr.cli import pages
-from fsr.demo import Demo, Workbench, workbench
 from fsr.demo.page import png
+from fsr.demo.server import Demo
+from fsr.demo.workbench import KEPT, Workbench
 from fsr.flow.field import VectorField
 from fsr.images import enlarge, read_image, write_image
 from fsr.pipeline import ImagePipeline
@@ -212,6 +213,12 @@ def compressed_text() -> bytes:
     return whole[:-12] + chunk(b"zTXt", b"comment\0\0" + inflated) + whole[-12:]
 
 
+def moving(kind: str) -> bytes:
+    buffer, frames = io.BytesIO(), [Image.fromarray(noise(8, 8, seed)) for seed in (0, 1)]
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
 def bad_uploads() -> dict[str, tuple[bytes, int]]:
     whole = encoded(noise(40, 40))
     return {
@@ -220,6 +227,8 @@ def bad_uploads() -> dict[str, tuple[bytes, int]]:
         "gif": (encoded(noise(8, 8), "GIF"), 415),
         "tiff": (encoded(noise(8, 8), "TIFF"), 415),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
+        "animated PNG": (moving("PNG"), 415),
+        "animated WebP": (moving("WEBP"), 415),
         "truncated": (whole[: len(whole) // 2], 422),
         "flipped": (whole[:200] + bytes(20) + whole[220:], 422),
         "inflating": (compressed_text(), 422),
@@ -269,7 +278,7 @@ def test_the_lock_holds_while_a_picture_is_computed(pipeline, monkeypatch):
         assert leave.wait(20)
         return enlarge(x_L, scale)
 
-    monkeypatch.setattr(workbench, "enlarged", slow)
+    monkeypatch.setattr(Workbench, "_enlarged", slow)
     with serving(pipeline) as server:
         first = []
         thread = threading.Thread(target=lambda: first.append(upload(server, encoded(noise(8, 8)))[0]))
@@ -279,6 +288,39 @@ def test_the_lock_holds_while_a_picture_is_computed(pipeline, monkeypatch):
         leave.set()
         thread.join()
     assert (first, second) == ([200], 503)
+
+
+def test_how_far_a_picture_is_can_be_asked_while_it_is_computed(pipeline, monkeypatch):
+    """Of scale 2 the encoder's pass counts as one of five."""
+    told, leave, whole = threading.Event(), threading.Event(), ImagePipeline.__call__
+
+    def telling(self, x_L):
+        for share in (1.0, 0.5):
+            self.renderer.progress(share)
+        told.set()
+        assert leave.wait(20)
+        return whole(self, x_L)
+
+    monkeypatch.setattr(ImagePipeline, "__call__", telling)
+    with serving(pipeline) as server:
+        assert json.loads(get(server, "/progress")[1]) == 0
+        thread = threading.Thread(target=upload, args=(server, encoded(noise(8, 8))))
+        thread.start()
+        assert told.wait(10)
+        status, body, headers = get(server, "/progress")
+        leave.set()
+        thread.join()
+        assert (status, json.loads(body), headers["Content-Type"]) == (200, pytest.approx(0.6), "application/json")
+        upload(server, b"no picture")
+        assert json.loads(get(server, "/progress")[1]) == 0
+
+
+def test_a_jpeg_with_more_pictures_inside_is_taken(server):
+    """A camera's: the first is the picture."""
+    buffer, preview = io.BytesIO(), Image.fromarray(noise(8, 8))
+    Image.fromarray(noise(30, 20)).save(buffer, "MPO", save_all=True, append_images=[preview])
+    status, text, _ = upload(server, buffer.getvalue())
+    assert (status, json.loads(text)["width"]) == (200, 60)
 
 
 @pytest.mark.parametrize(
@@ -294,17 +336,17 @@ def test_what_fails_is_told_and_ends_nothing(server, monkeypatch, error, status,
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(workbench, "enlarged", fails)
+        patched.setattr(Workbench, "_enlarged", fails)
         answered, text, _ = upload(server, encoded(noise(8, 6)))
         assert answered == status and said in text and "secret" not in text
     assert upload(server, encoded(noise(8, 6)))[0] == 200
 
 
 def test_results_are_few_and_their_names_cannot_be_guessed(server):
-    keys = [json.loads(upload(server, encoded(noise(8, 8, seed)))[1])["after"] for seed in range(workbench.KEPT + 1)]
-    assert [get(server, key)[0] for key in keys] == [404] + [200] * workbench.KEPT
+    keys = [json.loads(upload(server, encoded(noise(8, 8, seed)))[1])["after"] for seed in range(KEPT + 1)]
+    assert [get(server, key)[0] for key in keys] == [404] + [200] * KEPT
     assert len(set(keys)) == len(keys) and all(len(key.split("/")[2]) >= 20 for key in keys)
-    assert len(server.workbench._results) == workbench.KEPT
+    assert len(server.workbench._results) == KEPT
 
 
 @pytest.mark.parametrize(
@@ -471,6 +513,47 @@ def test_errors_are_read_on_the_page(page, server, tmp_path):
         assert "another picture is being enlarged" in state(page, "failed", "done")
     page.find_element("id", "start").click()
     assert "16×16 pixels" in state(page, "done")
+
+
+def test_while_a_picture_is_computed_it_says_how_far_and_shows_no_other(page, server, monkeypatch, tmp_path):
+    waiting = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(page, 20, 0.05)
+    viewer, progress, told = (page.find_element("css selector", name) for name in (".viewer", "#progress", "#state"))
+    leave, whole = threading.Event(), Workbench._enlarged
+
+    def slow(bench, x_L, scale):
+        bench.progress = 0.4
+        assert leave.wait(20)
+        return whole(bench, x_L, scale)
+
+    (tmp_path / "good.png").write_bytes(encoded(noise(8, 8)))
+    choose(page, tmp_path / "good.png", 2)
+    state(page, "done")
+    assert viewer.is_displayed() and not progress.is_displayed()
+    monkeypatch.setattr(Workbench, "_enlarged", slow)
+    page.find_element("id", "start").click()
+    waiting.until(lambda _: "40 % done" in told.text)
+    assert not viewer.is_displayed() and float(progress.get_attribute("value")) == 0.4
+    leave.set()
+    assert "16×16 pixels" in state(page, "done")
+    assert viewer.is_displayed() and not progress.is_displayed()
+    (tmp_path / "broken.png").write_bytes(encoded(noise(30, 20))[:500])
+    choose(page, tmp_path / "broken.png", 2)
+    state(page, "failed")
+    assert not viewer.is_displayed(), "nothing that could be taken for the one that failed"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_nothing_runs_off_the_side(page, width, tmp_path):
+    (tmp_path / f"{'a long name ' * 10}.png").write_bytes(encoded(noise(SIDE, SIDE)))
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        choose(page, next(tmp_path.iterdir()), 4)
+        state(page, "done")
+        inside = page.execute_script("return document.documentElement.scrollWidth")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert inside <= width
 
 
 def test_a_picture_may_be_dropped(page):

@@ -64,20 +64,36 @@ def test_the_table_shows_every_finding(here):
         assert text in result.stdout
 
 
-def finding(state: str, needed: bool) -> Finding:
+def finding(state: str, needed: str) -> Finding:
     return Finding("weights", "thing", state, "detail [x]", "do this", needed)
 
 
-@pytest.mark.parametrize(("state", "needed"), [(s, n) for s in ("ok", "missing", "broken") for n in (True, False)])
-def test_only_what_the_default_study_needs_makes_it_unhealthy(state, needed, monkeypatch, tmp_path):
-    found = [finding("ok", True), finding(state, needed)]
-    expected = not needed or state == "ok"
-    assert healthy(found) == as_json(found)["healthy"] == expected
+@pytest.mark.parametrize("state", ["ok", "missing", "broken"])
+@pytest.mark.parametrize("needed", ["", "use", "study"])
+def test_only_what_is_needed_makes_it_unhealthy_and_it_says_for_what(state, needed, monkeypatch):
+    found = [finding("ok", "use"), finding("ok", "study"), finding(state, needed)]
+    well = not needed or state == "ok"
+    assert healthy(found) == as_json(found)["healthy"] == well
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
     result = run()
-    assert result.exit_code == (0 if expected else 1)
-    assert ("The default study lacks: thing." in result.stdout) != expected
+    assert result.exit_code == (0 if well else 1)
+    assert ("The default study lacks: thing." in result.stdout) != well
+    assert ("The default study can run." in result.stdout) == well
+    assert ("Images can be enlarged here." in result.stdout) == (well or needed == "study")
+    assert ("To enlarge images, this lacks: thing." in result.stdout) == (not well and needed == "use")
     assert "detail [x]; do this" in result.stdout
+
+
+def test_who_only_uses_it_needs_nothing_of_a_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packages, "STUDY", ("a-package-of-the-study",))
+    extras = {"": [], "study": [packages.Requirement("a-package-of-the-study>=1")]}
+    monkeypatch.setattr(packages, "requirements_by_extra", lambda: dict(extras))
+    result = run()
+    assert "a-package-of-the-study (study)" in result.stdout and "pip install 'fsr[study]'" in result.stdout
+    assert result.exit_code == 0 and "Images can be enlarged here. There is no study here" in result.stdout
+    (tmp_path / "params.yaml").write_text("")
+    assert run().exit_code == 1
 
 
 def test_a_key_is_named_and_never_shown(monkeypatch, tmp_path):
@@ -96,7 +112,7 @@ def test_a_key_is_named_and_never_shown(monkeypatch, tmp_path):
 def test_little_memory_and_disk_are_named(monkeypatch):
     monkeypatch.setattr(system.shutil, "disk_usage", lambda _: system.shutil._ntuple_diskusage(10, 9, 1))
     disk = by_name(system.examine_system(None))["disk here"]
-    assert (disk.state, disk.needed) == ("broken", False)
+    assert (disk.state, disk.needed) == ("broken", "")
     assert "free some space" in disk.remedy
 
 
@@ -111,12 +127,12 @@ def test_a_missing_or_old_package_is_named_with_the_extra_that_installs_it(monke
     monkeypatch.setattr(packages, "version", version)
     found = by_name(packages.examine_packages())
     assert "FSR's requirements" not in found
-    assert (found["rich"].state, found["rich"].needed) == ("broken", True)
+    assert (found["rich"].state, found["rich"].needed) == ("broken", "use")
     assert found["rich"].remedy.startswith("pip install 'rich>=")
     snakemake = found["snakemake (study)"]
-    assert (snakemake.state, snakemake.needed, snakemake.remedy) == ("missing", True, "pip install 'fsr[study]'")
+    assert (snakemake.state, snakemake.needed, snakemake.remedy) == ("missing", "study", "pip install 'fsr[study]'")
     onnx = next(item for name, item in found.items() if name.split(" ")[0] == "onnx")
-    assert (onnx.state, onnx.needed) == ("missing", False)
+    assert (onnx.state, onnx.needed) == ("missing", "")
     assert not found["dvc (study)"].needed
 
 
@@ -139,11 +155,11 @@ def test_the_hubs_cache_is_looked_at(monkeypatch, tmp_path):
 
 
 def test_damaged_weights_are_broken(tmp_path):
-    assert weights._folder("it", tmp_path, "get it").state == "missing"
+    assert weights._folder("it", tmp_path).state == "missing"
     (tmp_path / weights.CONFIG).write_text("{}")
     (tmp_path / weights.WEIGHTS).write_bytes(b"\xff" * 20)
-    broken = weights._folder("it", tmp_path, "get it", needed=True)
-    assert (broken.state, broken.remedy, broken.needed) == ("broken", "get it", True)
+    broken = weights._folder("it", tmp_path)
+    assert (broken.state, broken.remedy, broken.needed) == ("broken", "install FSR again", "use")
 
 
 def test_taef2_is_found_in_a_mirror(monkeypatch, tmp_path):
@@ -159,9 +175,9 @@ def test_taef2_is_found_in_a_mirror(monkeypatch, tmp_path):
 def test_sets_are_found_in_a_mirror_and_otherwise_it_says_how_to_get_them(here, tmp_path):
     params, registry = here / "params.yaml", here / "data/datasets.csv"
     found = by_name(examine_sets(params, registry, None))
-    assert found["Embedded5"].needed
+    assert found["Embedded5"].needed == "study"
     assert found["Embedded5"].detail == "5 images, installed packages"
-    assert (found["Set5"].state, found["Set5"].needed) == ("missing", False)
+    assert (found["Set5"].state, found["Set5"].needed) == ("missing", "")
     assert found["Set5"].remedy.startswith("fetched from eugenesiow/Set5")
     assert "manga109.org" in found["Manga109"].remedy
     for index in range(5):
@@ -189,11 +205,11 @@ def test_without_a_clone_it_says_so(tmp_path, monkeypatch):
 def test_looking_that_fails_is_a_finding(monkeypatch, here):
     monkeypatch.setattr(look, "examine_torch", lambda: 1 / 0)
     broken = by_name(examine(Path("params.yaml"), Path("data/datasets.csv")))["looking at it"]
-    assert (broken.section, broken.needed) == ("torch", True)
+    assert (broken.section, broken.needed) == ("torch", "use")
     assert "ZeroDivisionError" in broken.detail
 
 
 def test_what_is_shown_needs_no_markup_of_riches():
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(shown([finding("broken", True)]))
+    console.print(shown([finding("broken", "use")]))
     assert "detail [x]; do this" in console.export_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from small_fields import moving_field, noise
 from fsr.files import read_json
 from fsr.formats import Encoding
 from fsr.images import read_image, write_image
-from fsr.jobs import Job, decode_files, plan_jobs, plan_latents, upscale_files
+from fsr.jobs import Bar, Job, decode_files, plan_jobs, plan_latents, upscale_files, watched
 from fsr.jobs.latents import read_latent, unpacked
 from fsr.pipeline import ImagePipeline
 from fsr.tiling import Tiling
@@ -124,6 +125,47 @@ def test_outputs_of_one_name_and_inputs_that_would_be_lost_are_refused(tmp_path)
             plan_jobs([two], tmp_path / folder)
 
 
+def test_results_go_into_a_folder_that_is_not_named_like_an_image(batch, tmp_path):
+    source = picture(tmp_path / "in/a.png")
+    for name in ("big.png", "big.JPG"):
+        with pytest.raises(ValueError, match=f"{name} is named like an image, and results go into a folder"):
+            plan_jobs([source], tmp_path / name)
+    (tmp_path / "big.png").mkdir()
+    assert outputs(plan_jobs([source], tmp_path / "big.png"), tmp_path / "big.png") == ["a.png"]
+    save_file({"a": torch.zeros(4, 2, 2)}, tmp_path / "z.safetensors")
+    with pytest.raises(ValueError, match="named like an image"):
+        plan_latents(tmp_path / "z.safetensors", tmp_path / "z.webp")
+
+
+def test_a_link_to_nothing_is_an_image_that_failed_and_a_folder_named_like_one_is_none(batch, tmp_path):
+    picture(tmp_path / "in/good.png")
+    (tmp_path / "in/folder.png").mkdir()
+    (tmp_path / "in/link.png").symlink_to("gone.png")
+    assert [(each.job.source.name, each.status) for each in batch(tmp_path / "in")] == [
+        ("good.png", "done"),
+        ("link.png", "failed"),
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_named_where_it_would_be_looked_into(tmp_path, monkeypatch):
+    closed = picture(tmp_path / "in/closed/b.png").parent
+    picture(tmp_path / "in/a.png")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and access(path, mode))  # root may all
+    assert outputs(plan_jobs([tmp_path / "in"], tmp_path / "out"), tmp_path / "out") == ["a.png"]
+    assert outputs(plan_jobs([tmp_path / "in/*"], tmp_path / "out"), tmp_path / "out") == ["a.png"]
+    for given, recursive in ((closed, False), (tmp_path / "in", True), (tmp_path / "in/**/*", False)):
+        with pytest.raises(PermissionError, match="closed cannot be read; change its permissions"):
+            plan_jobs([given], tmp_path / "out", recursive=recursive)
+
+
+def test_a_name_that_is_no_text_is_a_name(batch, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/\xff\xe9.png"))
+    picture(tmp_path / "in/a.png").rename(named)
+    for status in ("done", "skipped"):
+        assert [(each.status, each.reason) for each in batch(tmp_path / "in")] == [(status, "")]
+
+
 def test_what_stands_there_already_is_skipped_and_only_that(batch, enlarge, tmp_path, monkeypatch):
     files = [picture(tmp_path / f"{name}.png") for name in "abc"]
     first = batch(*files[:2])
@@ -214,7 +256,9 @@ def test_records_say_nothing_of_where_files_lie(batch, tmp_path):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes."), "an image of 8x8 pixels ran out of mem"),
         (RuntimeError("something else"), "something else"),
         (ValueError("wrong; do it right"), "wrong; do it right"),
-        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError(28, "the disk is full; free some space"), "the disk is full; free some space"),
+        (OSError(5, "Input/output error", "a.png"), "[Errno 5] Input/output error: 'a.png'"),
+        (OSError("a file ended early"), "a file ended early"),
     ],
 )
 def test_no_error_stops_a_batch(batch, tmp_path, monkeypatch, error, reason):
@@ -229,8 +273,43 @@ def test_no_error_stops_a_batch(batch, tmp_path, monkeypatch, error, reason):
     sources = [picture(tmp_path / "a.png", 8, 8), picture(tmp_path / "b.png", 8, 9)]
     failed, made = batch(*sources)
     assert (failed.status, made.status) == ("failed", "done")
-    assert reason in failed.reason
+    assert failed.reason.startswith(reason)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".fsr", "b.png"]
+
+
+def test_a_batch_tells_how_far_each_image_is(batch, enlarge, tmp_path, monkeypatch):
+    """The encoder's pass counts as one of five at scale 2, whatever else is said afterwards."""
+    whole, told = ImagePipeline.__call__, []
+
+    def telling(self, x_L):
+        for share in (0.5, 1.0, 0.25, 0.75, 1.0, 0.5):
+            self.renderer.progress(share)
+        if x_L.shape[-1] == 9:
+            raise ValueError("an image that ends early")
+        return whole(self, x_L)
+
+    monkeypatch.setattr(ImagePipeline, "__call__", telling)
+    names = (("a", 8), ("b", 9), ("c", 8))
+    made = batch(*(picture(tmp_path / f"{name}.png", 8, width) for name, width in names), progress=told.append)
+    assert [each.status for each in made] == ["done", "failed", "done"]
+    assert told == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0] * 3)
+    with watched(enlarge.renderer, told.append):
+        told.clear()
+    enlarge.renderer.progress(0.5)
+    assert told == [], "nobody is told between images"
+
+
+def test_a_bar_moves_within_a_job_and_counts_whole_ones(capsys):
+    with Bar("work", 2) as bar:
+        bar.mininterval = 0
+        bar.within(0.5)
+        bar.within(0.25)  # never back
+        bar.end("first")
+        bar.within(0.9)
+        assert (bar.n, bar.ended) == (1.9, 1)
+        bar.end("second")
+    shown = re.findall(r"(\d+)%\|[^|]*\| (\d)/2", capsys.readouterr().err)
+    assert list(dict.fromkeys(shown)) == [("0", "0"), ("25", "0"), ("50", "1"), ("95", "1"), ("100", "2")]
 
 
 def test_memory_that_runs_out_while_reading_stops_no_other(batch, tmp_path, monkeypatch):

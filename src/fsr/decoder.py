@@ -17,10 +17,11 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from fsr.autoencoders import FrozenAutoencoder, load_autoencoder
+from fsr.autoencoders.fingerprint import check_vae, is_away
 from fsr.config import Vae
 from fsr.files import check_writable, write_atomically, write_text
 from fsr.flow.field import VectorField
-from fsr.modelcard import CARD, identity, mismatch, model_card, read_study, statistics_of, upload
+from fsr.modelcard import CARD, identity, model_card, read_study, statistics_of, upload
 from fsr.pipeline import ImagePipeline
 from fsr.sections import validated
 from fsr.tiling import Tiling, parse_memory
@@ -157,8 +158,7 @@ class FSRDecoder(ModelMixin, ConfigMixin):
         """
         place = self._internal_dict["base_vae"] | {"dtype": dtype, "tile": None}
         base = load_autoencoder(validated(Vae, place, "the decoder's config.json"), device, mirror)
-        if wrong := mismatch(base.model, self._internal_dict):
-            raise ValueError(wrong)
+        check_vae(base.model, self._internal_dict)
         return base
 
     def attach(self, vae: ModelMixin, scale: int | None = None) -> Self:
@@ -168,8 +168,7 @@ class FSRDecoder(ModelMixin, ConfigMixin):
             ValueError: it is not the VAE the field was trained for, it is being offloaded, or no such scale.
         """
         vae = vae.vae if isinstance(vae, FSRDecoder) else vae
-        if wrong := mismatch(vae, self._internal_dict):
-            raise ValueError(wrong)
+        check_vae(vae, self._internal_dict)
         self.scale = self.field.config.scales[0] if scale is None else scale
         self.__dict__["_frozen"] = FrozenAutoencoder(vae)  # not a submodule: its weights are no part of this one's
         self._pipeline = None
@@ -281,7 +280,7 @@ class FSRDecoder(ModelMixin, ConfigMixin):
         frozen = self._attached()
         if torch.is_grad_enabled() and z.requires_grad:
             raise ValueError("an FSRDecoder gives no gradients; decode under torch.no_grad()")
-        if _away(self.field) or _away(frozen):
+        if is_away(self.field) or is_away(frozen):
             raise ValueError("an FSRDecoder cannot be offloaded layer by layer; use enable_model_cpu_offload()")
         settings = (self.scale, self.tiling if self.use_tiling else Tiling())
         if self._pipeline is None or (self._pipeline.scale, self._pipeline.tiling) != settings:
@@ -294,7 +293,3 @@ class FSRDecoder(ModelMixin, ConfigMixin):
         if self._frozen is None:
             raise ValueError("this FSRDecoder has no VAE yet; attach it to the pipeline's, or to load_base().model")
         return self._frozen
-
-
-def _away(module: nn.Module) -> bool:
-    return any(tensor.is_meta for tensor in module.state_dict().values())

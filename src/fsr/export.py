@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -192,7 +193,9 @@ def _write_torch(graph: Graph, program: ExportedProgram, path: Path) -> Compute:
     """Write a program as torch.export does; what torch computes with the file."""
     program.example_inputs = None  # they would be pickled
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)  # matters not on a CPU, it says
+        torch.export.save(program, buffer)
     path.write_bytes(buffer.getvalue())
     return torch.export.load(path).module()
 

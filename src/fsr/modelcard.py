@@ -1,7 +1,5 @@
-"""What goes to the hub with a field: whose VAE it is for, told by a fingerprint, and a card written from results."""
+"""What goes to the hub with a field: which VAE it is for, and a card written from results."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from importlib.metadata import metadata
 from pathlib import Path
@@ -9,25 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from accelerate.hooks import CpuOffload
-from diffusers import ModelMixin
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalTokenNotFoundError
 
 from fsr.autoencoders import FrozenAutoencoder, load_autoencoder
-from fsr.autoencoders.families import FAMILIES
+from fsr.autoencoders.fingerprint import architecture_of, fingerprint_of, name_of
 from fsr.config import Rivals, Vae
 from fsr.downloads.partial import without_credentials
-from fsr.files import read_json, sha256_of
+from fsr.files import read_json
 from fsr.flow.field import VectorField, load_field
 from fsr.info import SIDECAR, commit_text, read_sidecar
-from fsr.precision import DTYPES
 from fsr.report.names import CEILING, FSR, METRICS, PRIMARY, rows, times
 from fsr.sections import validated
 
 CARD = "README.md"
-POLICIES = ("sample_size", "force_upcast")  # entries of a VAE's config that do not change what it computes
 UNMEASURED = "Nothing was measured: no results of a study lie beside it."
 RANKED = "psnr"  # the metric by which the card says what is better
 
@@ -78,13 +71,11 @@ def identity(field: VectorField, autoencoder: FrozenAutoencoder, vae: Vae) -> di
     """The configuration of a field's decoder; `autoencoder` is what `vae` names, in float32."""
     network = {key: value for key, value in field.config.items() if not key.startswith("_")}
     trained = {key: network.pop(key) for key in ("cut", "scales", "autoencoder")}
-    architecture = architecture_of(autoencoder.model)
-    fingerprint = {name: weights_hash(autoencoder.model, dtype) for name, dtype in DTYPES.items()}
     return trained | {
         "network": network,
         "base_vae": vae.model_dump(by_alias=True, include={"family", "path", "subfolder", "revision"}),
-        "architecture": architecture,
-        "fingerprint": {"config": sha256_of(architecture)} | fingerprint,
+        "architecture": architecture_of(autoencoder.model),
+        "fingerprint": fingerprint_of(autoencoder.model),
         "statistics": statistics_of(field),
     }
 
@@ -114,65 +105,6 @@ def statistics_of(field: VectorField) -> dict[str, list[float]]:
     return {"mean": field.feature_mean.tolist(), "std": field.feature_std.tolist()}
 
 
-def architecture_of(vae: ModelMixin) -> dict[str, Any]:
-    """Entries of a VAE's configuration that decide what it computes."""
-    entries = json.loads(vae.to_json_string())
-    return {key: value for key, value in entries.items() if not key.startswith("_") and key not in POLICIES}
-
-
-def weights_hash(vae: ModelMixin, dtype: torch.dtype) -> str:
-    """SHA-256 of a VAE's weights cast to `dtype`, whatever file and device they came from."""
-    digest = hashlib.sha256()
-    for name, value in sorted(vae.state_dict().items()):
-        cast = value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        digest.update(f"{name} {tuple(cast.shape)} {cast.dtype}".encode())
-        digest.update(cast.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def mismatch(vae: ModelMixin, config: Mapping[str, Any]) -> str:
-    """In one line, why a VAE is not the one that a decoder's configuration names; empty where it is."""
-    family, cut = FAMILIES.get(config["base_vae"]["class"]), config["cut"]
-    architecture, fingerprint, what = config["architecture"], config["fingerprint"], ""
-    if family is None or not isinstance(vae, family.model):
-        what = f"is of class {type(vae).__name__}, not {config['base_vae']['class']}"
-    elif (found := vae.config.latent_channels) != architecture["latent_channels"]:
-        what = f"has {found} latent channels, not {architecture['latent_channels']}"
-    elif (found := family.split(vae).cut(cut).channels) != (expected := config["network"]["channels"]):
-        what = f"has {found} channels at {cut}, not {expected}"
-    elif sha256_of(known := {key: architecture_of(vae).get(key) for key in architecture}) != fingerprint["config"]:
-        apart = (f"{key} {known[key]}, not {value}" for key, value in architecture.items() if known[key] != value)
-        what = f"has another configuration ({'; '.join(apart)})"
-    elif _is_offloaded(vae):
-        return "this VAE is being offloaded; attach before that, or after pipe.remove_all_hooks()"
-    elif not _same_weights(vae, fingerprint):
-        what = f"has other weights, in {vae.dtype}"
-    remedy = f"attach to {base_of(config)}, loaded in one of {', '.join(DTYPES)}, or use a field trained for this one"
-    return what and f"this VAE {what}; {remedy}"
-
-
-def _is_offloaded(vae: ModelMixin) -> bool:
-    hook = getattr(vae, "_hf_hook", None)
-    hooked = any(isinstance(each, CpuOffload) for each in getattr(hook, "hooks", (hook,)))
-    return hooked or any(weight.is_meta for weight in vae.state_dict().values())
-
-
-def _same_weights(vae: ModelMixin, fingerprint: Mapping[str, str]) -> bool:
-    """In its own dtype, or in a narrower one where that costs no weight anything."""
-    weights = [value for value in vae.state_dict().values() if value.is_floating_point()]
-    for name, dtype in sorted(DTYPES.items(), key=lambda item: item[1] != vae.dtype):
-        as_they_are = all(torch.equal(value, value.to(dtype).to(value.dtype)) for value in weights)
-        if as_they_are and weights_hash(vae, dtype) == fingerprint[name]:
-            return True
-    return False
-
-
-def base_of(config: Mapping[str, Any]) -> str:
-    """The VAE a decoder is for, in words."""
-    base = config["base_vae"]
-    return ", ".join([base["path"], *(f"{key} {base[key]}" for key in ("subfolder", "revision") if base[key])])
-
-
 def model_card(config: Mapping[str, Any], name: str, parameters: int, study: Path | None) -> ModelCard:
     """The card of a decoder: every number of it is of the files in `study` (results/<experiment>), if there is one.
 
@@ -196,7 +128,7 @@ def model_card(config: Mapping[str, Any], name: str, parameters: int, study: Pat
         name=name,
         scales=times(*config["scales"]),
         cut=config["cut"],
-        base=base_of(config),
+        base=name_of(config),
         base_class=config["base_vae"]["class"],
         parameters=f"{parameters:,}",
         training="Not known: no results of a study lie beside it." if study is None else _training(study),

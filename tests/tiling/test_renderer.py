@@ -228,6 +228,6 @@ def test_progress_rises_to_one_in_every_call_whatever_the_batch():
     for batch in (1, 2):
         renderer.upscale(latents(autoencoder, 5, 4, batch=batch), 2, Tiling(rows=8))
         assert shares == sorted(shares)
-        assert shares[-1] == pytest.approx(1)
+        assert shares[-1] == 1 > shares[-2], "1 is said at the end alone"
         assert len(shares) > 20 * batch
         shares.clear()

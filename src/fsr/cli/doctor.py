@@ -17,7 +17,7 @@ def doctor(
 ) -> None:
     """Say what is at hand - devices, packages, weights, image sets - and how to get the rest; nothing is fetched.
 
-    Exit code 1 where the default study lacks something.
+    Exit code 1 where enlarging images lacks something, or the study that is here (params.yaml) does.
     """
     import json
 

@@ -54,4 +54,7 @@ def export(
     for part in ("field", "tail"):
         for check in manifest[part]["checks"]:
             height, width = check["size"]
-            typer.echo(f"{manifest[part]['file']}, {width}x{height}: off by at most {check['max_abs_difference']:.1e}")
+            apart, largest = check["max_abs_difference"], check["max_abs_value"]
+            typer.echo(
+                f"{manifest[part]['file']}, {width}x{height}: off by at most {apart:.1e}, of values up to {largest:.1e}"
+            )

@@ -15,7 +15,7 @@ from fsr.config import Vae
 from fsr.sections import validated
 
 if TYPE_CHECKING:
-    from fsr.jobs import Outcome
+    from fsr.jobs import Bar, Outcome
     from fsr.pipeline import ImagePipeline
 
 Format = StrEnum("Format", ["keep", "png", "jpeg", "webp", "tiff"])
@@ -37,7 +37,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; torch's c
 
 @app.command()
 def upscale(
-    images: Annotated[list[Path], typer.Argument(help="Images, folders of them, or quoted patterns such as 'a/**/*'.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(readable=False, help="Images, folders of them, or quoted patterns such as 'a/**/*'."),
+    ],
     output: Output,
     model: Model = None,
     scale: Scale = None,
@@ -60,12 +63,15 @@ def upscale(
     """
     with _usage_errors():
         from fsr.formats import Encoding
-        from fsr.jobs import plan_jobs, upscale_files
+        from fsr.jobs import Bar, plan_jobs, upscale_files
 
         jobs = plan_jobs(images, output, format_.value, recursive)
         pipeline = pipeline_of(model, vae, vae_class, scale, tile, memory, device, dtype.value, threads)
-    outcomes = upscale_files(pipeline, jobs, output, Encoding(format_.value, quality), overwrite)
-    _report(outcomes, len(jobs), f"upscale x{pipeline.scale}", "images", tile if json_ else None)
+    encoding = Encoding(format_.value, quality)
+    with Bar(f"upscale x{pipeline.scale}", len(jobs)) as bar:
+        outcomes = upscale_files(pipeline, jobs, output, encoding, overwrite, bar.within)
+        failed = _told(outcomes, bar, tile if json_ else None)
+    _end(failed, len(jobs), "images")
 
 
 @app.command()
@@ -91,13 +97,16 @@ def decode(
     Exit code 1 where some latents failed, each named with its reason; 2 where nothing could be begun.
     """
     with _usage_errors():
-        from fsr.jobs import decode_files, plan_latents
+        from fsr.jobs import Bar, decode_files, plan_latents
 
         sides = None if packed is None else _sides(packed)
         jobs = plan_latents(latents, output, sides)
         pipeline = pipeline_of(model, vae, vae_class, scale, tile, memory, device, dtype.value, threads)
-    outcomes = decode_files(pipeline, jobs, output, raw=raw, packed=sides, overwrite=overwrite)
-    _report(outcomes, len(jobs), f"decode x{pipeline.scale}", "latents", tile if json_ else None)
+    options = {"raw": raw, "packed": sides, "overwrite": overwrite}
+    with Bar(f"decode x{pipeline.scale}", len(jobs)) as bar:
+        outcomes = decode_files(pipeline, jobs, output, **options, progress=bar.within)
+        failed = _told(outcomes, bar, tile if json_ else None)
+    _end(failed, len(jobs), "latents")
 
 
 @contextmanager
@@ -152,23 +161,25 @@ def _sides(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _report(outcomes: Iterable["Outcome"], count: int, what: str, things: str, json_tile: str | None) -> None:
-    """Say what comes of each job, as JSON where a tile is given, and end with code 1 where one failed."""
-    from tqdm import tqdm
-
-    from fsr.progress import progress_bar
-
+def _told(outcomes: Iterable["Outcome"], bar: "Bar", json_tile: str | None) -> list[str]:
+    """Say what comes of each job, as JSON where a tile is given; the names of those that failed."""
     failed = []
-    with progress_bar(what, count) as advance:
-        for outcome in outcomes:
-            name = str(outcome.job.source) + (f" ({outcome.job.output.stem})" if outcome.job.tensor else "")
-            if outcome.status == "failed":
-                failed.append(name)
-                tqdm.write(f"failed: {name}: {outcome.reason}", file=sys.stderr)
-            if json_tile is not None:
-                tqdm.write(json.dumps(_as_json(outcome, json_tile), ensure_ascii=False), file=sys.stdout)
-                sys.stdout.flush()
-            advance(outcome.job.output.name)
+    for outcome in outcomes:
+        name = str(outcome.job.source) + (f" ({outcome.job.output.stem})" if outcome.job.tensor else "")
+        if outcome.status == "failed":
+            failed.append(name)
+            bar.write(f"failed: {name}: {outcome.reason}", file=sys.stderr)
+        if json_tile is not None:
+            line = json.dumps(_as_json(outcome, json_tile))  # ASCII: a file's name may be no text
+            say = bar.write if sys.stdout.isatty() else typer.echo  # the bar makes room only where it is in the way
+            say(line, file=sys.stdout)
+            sys.stdout.flush()
+        bar.end(outcome.job.output.name)
+    return failed
+
+
+def _end(failed: list[str], count: int, things: str) -> None:
+    """End with code 1 where some jobs failed."""
     if failed:
         typer.echo(f"error: {len(failed)} of {count} {things} failed: {', '.join(failed)}", err=True)
         raise typer.Exit(1)

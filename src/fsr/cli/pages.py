@@ -47,7 +47,8 @@ def demo(
     threads: Threads = None,
 ) -> None:
     """Enlarge pictures in the browser, on this machine alone; Ctrl-C ends it."""
-    from fsr.demo import Workbench, serve
+    from fsr.demo.server import serve
+    from fsr.demo.workbench import Workbench
 
     pipeline = pipeline_of(model, vae, vae_class, None, tile, memory, device, dtype.value, threads)
     serve(Workbench(pipeline, round(max_megapixels * 1e6)), port, lambda url: typer.echo(f"open {url}, end by Ctrl-C"))

@@ -86,6 +86,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/":
             self._page()
             return
+        if path == "/progress":
+            self._send(HTTPStatus.OK, "application/json", json.dumps(self.server.workbench.progress).encode())
+            return
         found = RESULT.fullmatch(path)
         if not found:
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is nothing here; the page is at /")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fsr.demo.page import png
 from fsr.images import enlarge, rgb_pixels
+from fsr.jobs import watched
 from fsr.memory import memory_explained
 from fsr.pipeline import ImagePipeline
 
@@ -48,11 +49,17 @@ class Result:
 
 @dataclass
 class Workbench:
-    """Enlarges uploaded pictures of at most `max_pixels`, one at a time; the last `KEPT` results stay in memory."""
+    """Enlarges uploaded pictures of at most `max_pixels`, one at a time; the last `KEPT` results stay in memory.
+
+    Attributes:
+        progress: the share (0 to 1) of the present picture that is done.
+    """
 
     pipeline: ImagePipeline
     max_pixels: int
+    progress: float = 0.0
     _busy: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _pipelines: dict[int, ImagePipeline] = field(default_factory=dict, repr=False)
     _results: OrderedDict[str, Result] = field(default_factory=OrderedDict, repr=False)
 
     @property
@@ -89,11 +96,12 @@ class Workbench:
         if scale not in self.scales:
             known = ", ".join(map(str, self.scales))
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"scale {scale} is not one of this model; choose one of {known}")
+        self.progress = 0.0
         x_L, began = decoded(upload, self.max_pixels), time.perf_counter()
         height, width = x_L.shape[-2:]
         try:
             with memory_explained(f"a picture of {width}x{height} pixels", "take a smaller one, or set --memory"):
-                after = png(enlarged(self.pipeline, x_L, scale))
+                after = png(self._enlarged(x_L, scale))
         except MemoryError as error:
             raise RefusedError(HTTPStatus.INSUFFICIENT_STORAGE, str(error)) from error
         except ValueError as error:
@@ -104,6 +112,18 @@ class Workbench:
         while len(self._results) > KEPT:
             self._results.popitem(last=False)
         return key
+
+    def _enlarged(self, x_L: Tensor, scale: int) -> Tensor:
+        """(1, 3, scale h, scale w) of x_L (1, 3, h, w) in [0, 1], at whichever scale."""
+        if scale not in self._pipelines:
+            same = scale == self.pipeline.scale
+            self._pipelines[scale] = self.pipeline if same else replace(self.pipeline, scale=scale)
+        pipeline = self._pipelines[scale]
+        with watched(pipeline.renderer, self._tell, (1, scale**2)):
+            return pipeline(x_L)
+
+    def _tell(self, share: float) -> None:
+        self.progress = share
 
     def result(self, key: str) -> Result:
         """What `make` gave this key.
@@ -118,20 +138,11 @@ class Workbench:
             raise RefusedError(HTTPStatus.NOT_FOUND, text) from None
 
 
-def enlarged(pipeline: ImagePipeline, x_L: Tensor, scale: int) -> Tensor:
-    """(1, 3, scale h, scale w) of x_L (1, 3, h, w) in [0, 1], at whichever scale.
-
-    Raises:
-        ValueError: the result is not finite.
-    """
-    return (pipeline if scale == pipeline.scale else replace(pipeline, scale=scale))(x_L)
-
-
 def decoded(upload: bytes, max_pixels: int) -> Tensor:
     """(1, 3, h, w) in [0, 1] of an image file's bytes, as fsr.images.read_image reads files.
 
     Raises:
-        RefusedError: another format, more pixels (by its header, before they are decoded), or damaged.
+        RefusedError: another format, more pixels (by its header, before they are decoded), animated, or damaged.
     """
     try:
         with Image.open(io.BytesIO(upload), formats=FORMATS) as image:
@@ -139,6 +150,9 @@ def decoded(upload: bytes, max_pixels: int) -> Tensor:
             if width * height > max_pixels:
                 text = f"the picture has {width}x{height} pixels; at most {max_pixels / 1e6:g} megapixels are taken"
                 raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                text = "the picture is animated; save the one of its frames that you want"
+                raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
             image.load()
             rgb = rgb_pixels(ImageOps.exif_transpose(image))
             return torch.from_numpy(rgb).permute(2, 0, 1)[None].contiguous()

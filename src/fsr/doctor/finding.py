@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Purpose = Literal["", "use", "study"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -11,7 +13,8 @@ class Finding:
     Attributes:
         state: ok; missing, where it is not here; broken, where it is and cannot be used.
         remedy: how to get it; empty where it is at hand.
-        needed: the default study cannot run without it.
+        needed: what cannot be done without it: use, which is to enlarge images, and every study with it; or the study
+            at hand alone.
     """
 
     section: str
@@ -19,4 +22,4 @@ class Finding:
     state: Literal["ok", "missing", "broken"]
     detail: str
     remedy: str = ""
-    needed: bool = False
+    needed: Purpose = ""

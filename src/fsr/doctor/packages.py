@@ -7,25 +7,29 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from fsr.doctor.finding import Finding
+from fsr.doctor.finding import Finding, Purpose
 
 STUDY = ("scikit-image", "scikit-learn", "snakemake")  # the default study cannot run without them
 USEFUL = ("onnx", "onnxruntime")  # whatever extra they are of
 
 
-def examine_packages() -> Iterator[Finding]:
-    """Required packages in a line where all are there; each optional one, with the extra that installs it."""
+def examine_packages(study: Purpose = "study") -> Iterator[Finding]:
+    """Required packages in a line where all are there; each optional one, with the extra that installs it.
+
+    Args:
+        study: what those that run the default study are needed for here.
+    """
     by_extra = requirements_by_extra()
-    wrong = [found for item in by_extra.pop("", []) if (found := _package(item, "", True)).state != "ok"]
+    wrong = [found for item in by_extra.pop("", []) if (found := _package(item, "", "use")).state != "ok"]
     yield from wrong
     if not wrong:
-        yield Finding("packages", "FSR's requirements", "ok", f"fsr {version('fsr')}, all at hand", needed=True)
+        yield Finding("packages", "FSR's requirements", "ok", f"fsr {version('fsr')}, all at hand", needed="use")
     seen: set[str] = set()
     for extra, items in by_extra.items():
         for item in (item for item in items if item.name not in seen):
             seen.add(item.name)
-            yield _package(item, extra, item.name in STUDY)
-    yield from (_package(Requirement(name), "", False) for name in USEFUL if name not in seen)
+            yield _package(item, extra, study if item.name in STUDY else "")
+    yield from (_package(Requirement(name), "", "") for name in USEFUL if name not in seen)
 
 
 def requirements_by_extra() -> dict[str, list[Requirement]]:
@@ -39,7 +43,7 @@ def requirements_by_extra() -> dict[str, list[Requirement]]:
     return found
 
 
-def _package(item: Requirement, extra: str, needed: bool) -> Finding:
+def _package(item: Requirement, extra: str, needed: Purpose) -> Finding:
     """What is installed of a requirement."""
     source = f"'fsr[{extra}]'" if extra else str(item.name) + str(item.specifier)
     remedy = f"pip install {source}" if extra or not item.specifier else f"pip install '{source}'"

@@ -26,7 +26,7 @@ def examine_system(mirror: str | None) -> Iterator[Finding]:
     """
     recent = sys.version_info[:2] >= OLDEST
     needs = "" if recent else f"install Python {'.'.join(map(str, OLDEST))} or newer"
-    yield Finding("system", "Python", "ok" if recent else "broken", platform.python_version(), needs, True)
+    yield Finding("system", "Python", "ok" if recent else "broken", platform.python_version(), needs, "use")
     yield Finding("system", "platform", "ok", f"{platform.platform()}, {os.cpu_count()} processors")
     memory = psutil.virtual_memory()
     yield _room("memory", memory.available, memory.total, LITTLE_MEMORY, "end other programs, or give --memory")
@@ -63,12 +63,13 @@ def examine_torch() -> Iterator[Finding]:
 
     from fsr.precision import NATIVE_BFLOAT16
 
-    yield Finding("torch", "torch", "ok", torch.__version__, needed=True)
+    yield Finding("torch", "torch", "ok", torch.__version__, needed="use")
     capabilities = torch.cpu.get_capabilities()
     native = any(capabilities.get(name, False) for name in NATIVE_BFLOAT16)
     bfloat16 = "bfloat16 native" if native else "bfloat16 emulated, slower than float32"
     kernels = torch.backends.cpu.get_cpu_capability()
-    yield Finding("torch", "cpu", "ok", f"{torch.get_num_threads()} threads, {kernels}, {bfloat16}")
+    threads = torch.get_num_threads()
+    yield Finding("torch", "cpu", "ok", f"{threads} thread{'s' * (threads > 1)}, {kernels}, {bfloat16}")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -23,24 +23,24 @@ def examine_weights(mirror: str | None) -> Iterator[Finding]:
     from fsr.autoencoders.loading import EMBEDDED
     from fsr.loading import DEFAULT_MODEL
 
-    yield _folder("embedded autoencoder", EMBEDDED, "install FSR again", needed=True)
-    yield _folder("default field", DEFAULT_MODEL, "install fsr again")
+    yield _folder("embedded autoencoder", EMBEDDED)
+    yield _folder("default field", DEFAULT_MODEL)
     yield _taef2(mirror)
     yield from (_hub(name, *place) for name, place in HUB.items())
     yield from _metric_nets()
 
 
-def _folder(name: str, folder: Path, remedy: str, needed: bool = False) -> Finding:
-    """A folder with a model of diffusers'."""
-    file = folder / WEIGHTS
+def _folder(name: str, folder: Path) -> Finding:
+    """A folder of the package with a model of diffusers'."""
+    file, remedy = folder / WEIGHTS, "install FSR again"
     if not file.is_file() or not (folder / CONFIG).is_file():
-        return Finding("weights", name, "missing", f"not in {folder}", remedy, needed)
+        return Finding("weights", name, "missing", f"not in {folder}", remedy, "use")
     try:
         with safe_open(file, "pt") as opened:
             opened.keys()
     except (SafetensorError, OSError) as error:
-        return Finding("weights", name, "broken", f"{file}: {error}", remedy, needed)
-    return Finding("weights", name, "ok", str(folder), needed=needed)
+        return Finding("weights", name, "broken", f"{file}: {error}", remedy, "use")
+    return Finding("weights", name, "ok", str(folder), needed="use")
 
 
 def _taef2(mirror: str | None) -> Finding:

@@ -8,11 +8,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.files import check_writable
 from fsr.formats import Encoding, Picture
-from fsr.jobs.planning import Job
+from fsr.jobs.planning import Job, check_folder
 from fsr.jobs.records import Records
 from fsr.jobs.run import SMALLER, Outcome, done, settings_of
+from fsr.jobs.watching import Progress, unwatched, watched
 from fsr.memory import memory_explained
 from fsr.pipeline import ImagePipeline
 
@@ -27,7 +27,8 @@ def plan_latents(file: Path, folder: Path, packed: tuple[int, int] | None = None
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no safetensors file, holds nothing, or a tensor's name is no name of a file.
+        ValueError: it is no safetensors file, holds nothing, a tensor's name is no name of a file, or `folder` is
+            named like an image.
         OSError: `folder` cannot be written.
     """
     if not file.is_file():
@@ -52,7 +53,7 @@ def plan_latents(file: Path, folder: Path, packed: tuple[int, int] | None = None
     outputs = [job.output for job in jobs]
     if twice := {str(output) for output in outputs if outputs.count(output) > 1}:
         raise ValueError(f"{file} has tensors that would both be written to {', '.join(sorted(twice))}; rename one")
-    check_writable(folder)
+    check_folder(folder)
     return jobs
 
 
@@ -64,6 +65,7 @@ def decode_files(
     raw: bool = False,
     packed: tuple[int, int] | None = None,
     overwrite: bool = False,
+    progress: Progress = unwatched,
 ) -> Iterator[Outcome]:
     """Render latents one after the other; arguments and outcomes as `plan_latents` and `upscale_files` have them.
 
@@ -72,7 +74,7 @@ def decode_files(
     """
 
     def make(job: Job) -> Picture:
-        with memory_explained(f"latent {job.output.stem}", SMALLER):
+        with memory_explained(f"latent {job.output.stem}", SMALLER), watched(pipeline.renderer, progress):
             z_L = read_latent(job, pipeline.autoencoder, packed)
             return Picture(pipeline.decode(pipeline.autoencoder.scaled(z_L) if raw else z_L))
 

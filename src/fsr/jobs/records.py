@@ -1,5 +1,6 @@
 """What outputs were made of, kept beside them, so that a batch goes on where it was."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Records:
     def keep(self, source: Path, output: Path, made: Path, size: tuple[int, int], **part: Any) -> None:
         """Record that `made`, which is to be moved to `output`, is what the settings make of `source`."""
         record = {
-            "source": {"name": source.name, **_of(source)},
+            "source": {"name": os.fsencode(source.name).decode(errors="replace"), **_of(source)},
             "settings": self.settings | part,
             "output": _of(made),
             "size": list(size),

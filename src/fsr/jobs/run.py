@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fsr.formats import Encoding, Picture, read_picture, write_picture
 from fsr.jobs.planning import Job
 from fsr.jobs.records import Records
+from fsr.jobs.watching import Progress, unwatched, watched
 from fsr.memory import memory_explained
 from fsr.pipeline import ImagePipeline
 
@@ -42,18 +43,21 @@ def upscale_files(
     folder: Path,
     encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     overwrite: bool = False,
+    progress: Progress = unwatched,
 ) -> Iterator[Outcome]:
     """Enlarge images one after the other; one that cannot be done is an outcome with its reason, and stops no other.
 
     Args:
         folder: where the outputs of all jobs lie, with records of what they were made of.
         overwrite: replace what stands there and is not what would be made.
+        progress: told what share (0 to 1) of the present image is done.
     """
 
     def make(job: Job) -> Picture:
         picture = read_picture(job.source)
         width, height = picture.size
-        with memory_explained(f"an image of {width}x{height} pixels", SMALLER):
+        watching = watched(pipeline.renderer, progress, (1, pipeline.scale**2))
+        with memory_explained(f"an image of {width}x{height} pixels", SMALLER), watching:
             return picture.enlarged(pipeline(picture.colour), pipeline.scale)
 
     settings = settings_of(pipeline) | {"format": encoding.format, "quality": encoding.quality}
@@ -96,4 +100,10 @@ def done(
             )
         return Outcome(job, "done", size=picture.size, seconds=time.perf_counter() - start)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        return Outcome(job, "failed", str(error) or type(error).__name__, seconds=time.perf_counter() - start)
+        return Outcome(job, "failed", _reason(error), seconds=time.perf_counter() - start)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says: of the system's, where a line was written for it, that line without its number."""
+    written = isinstance(error, OSError) and error.filename is None and error.strerror
+    return str(written or error) or type(error).__name__

@@ -10,6 +10,8 @@ from fsr.tiling.program import Affine, Norm, Program, Step, Whole, last_uses, ne
 from fsr.tiling.stores import Given, Store
 from fsr.tiling.workspace import Workspace
 
+ALMOST = 0.999  # of the work, when the last strip is made
+
 
 class Moments:
     """Mean and squared deviation per channel of a map, added up as its rows are written.
@@ -102,7 +104,7 @@ class Run:
     """One pass of a program over one image's features (1, C, H, W).
 
     Args:
-        told: what share of the work is done, after every strip.
+        told: what share of the work is done, after every strip; 1 at the end alone.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Run:
                 for register in set(step.reads):
                     self._release(register, index)
                 self.done += self.work[index]
-                self.told(self.done)
+            self.told(1.0)
         finally:
             for store in self.stores.values():
                 store.close()
@@ -174,7 +176,7 @@ class Run:
                 finish(start, made)
             else:
                 target.write(start, made)
-            self.told(self.done + self.work[index] * stop / height)
+            self.told(min(self.done + self.work[index] * stop / height, ALMOST))
         if moments:
             self.moments[step.target] = moments
         if target is not None:

@@ -71,7 +71,7 @@ class FileStore:
             self.file.close()
             raise OSError(
                 errno.ENOSPC,
-                f"{tempfile.gettempdir()} has no room for {size / 2**30:.1f} GiB of features that memory may not "
+                f"{tempfile.gettempdir()} has no room for {size / 2**20:.0f} MiB of features that memory may not "
                 "hold; allow more (--memory), or set TMPDIR to a folder with room",
             )
         self.file.truncate(size)

@@ -34,10 +34,10 @@ class Workspace:
         if tiling.memory is not None:
             self.allowance = tiling.memory - self._least(program, kept)
             if self.allowance < 0:
-                need = (tiling.memory - self.allowance) / 2**30
+                need = (tiling.memory - self.allowance) / 2**20
                 raise ValueError(
-                    f"a memory of {tiling.memory / 2**30:.2f} GiB is too small for this image, which takes "
-                    f"{need:.2f} GiB with every feature in files; allow that much, or give a smaller image"
+                    f"a memory of {tiling.memory / 2**20:.0f} MiB is too small for this image, which takes "
+                    f"{need:.0f} MiB with every feature in files; allow that much, or give a smaller image"
                 )
 
     def _least(self, program: Program, kept: int) -> int:

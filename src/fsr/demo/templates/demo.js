@@ -5,6 +5,7 @@ let ticking = 0;
 
 function tell(name, text) {
   clearInterval(ticking);
+  ticking = 0;
   state.dataset.state = name;
   state.textContent = text;
   progress.hidden = !["uploading", "computing"].includes(name);
@@ -12,10 +13,16 @@ function tell(name, text) {
 }
 
 function compute() {
-  const began = Date.now(), wait = () => { state.textContent = `Enlarging, ${Math.round((Date.now() - began) / 1000)} s`; };
+  const began = Date.now();
   tell("computing", "Enlarging");
   progress.removeAttribute("value");
-  ticking = setInterval(wait, 1000);
+  const timer = setInterval(async () => {
+    const share = await fetch("/progress").then((answer) => answer.json()).catch(() => 0);
+    if (ticking !== timer) return;
+    if (share) progress.value = share;
+    state.textContent = `Enlarging, ${Math.round((Date.now() - began) / 1000)} s${share ? `, ${Math.floor(100 * share)} % done` : ""}`;
+  }, 1000);
+  ticking = timer;
 }
 
 function finish(picture, answer) {
@@ -34,6 +41,7 @@ function finish(picture, answer) {
 }
 
 function send(picture) {
+  results.hidden = viewer.figure.hidden = true;
   if (picture.size > Number(form.dataset.limit)) {
     tell("failed", `${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MiB; at most ${Math.floor(form.dataset.limit / 2 ** 20)} MiB are taken`);
     return;
@@ -48,7 +56,7 @@ function send(picture) {
     else tell("failed", request.responseText.trim() || `the answer was ${request.status}; see the terminal`);
   });
   request.addEventListener("error", () => tell("failed", "the command does not answer; is it still running in its terminal?"));
-  results.hidden = true;
+  progress.value = 0;
   tell("uploading", "Uploading");
   request.send(picture);
 }

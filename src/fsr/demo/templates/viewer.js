@@ -1,5 +1,7 @@
 "use strict";
 
+const SMALL = 480; // pixels on the screen that a small picture fills, by whole multiples
+
 class Viewer {
   constructor(figure) {
     this.figure = figure;
@@ -33,8 +35,9 @@ class Viewer {
 
   factor() {
     if (this.zoom.value !== "fit") return Number(this.zoom.value);
-    const room = this.figure.clientWidth / this.width;
-    return Math.min(1, room, (0.8 * innerHeight) / this.height);
+    const room = Math.min(this.figure.clientWidth / this.width, (0.8 * innerHeight) / this.height);
+    if (room < 1) return room;
+    return Math.max(1, Math.floor(Math.min(room, SMALL / Math.max(this.width, this.height))));
   }
 
   resize() {
