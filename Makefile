@@ -32,10 +32,11 @@ tiny: $(VENV)/.installed
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) all --configfile experiments/smoke.yaml
 
-# The generated parts of README.md and docs/, from the embedded study's results.
+# The generated parts of README.md and docs/, and the field that the package carries, from the embedded study's results.
 readme: study
 	rm -rf docs/embedded && mkdir docs/embedded
 	cp -r results/embedded/report/figures results/embedded/report/machine results/embedded/report/tables docs/embedded
+	$(BIN)/fsr publish results/embedded -o src/fsr/flow/embedded
 	$(BIN)/fsr readme README.md results docs/embedded/tables/primary.md
 	$(BIN)/fsr readme README.md probe docs/embedded/tables/probe.md
 	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md

@@ -157,6 +157,16 @@ ROWS: dict[str, Row] = {
 }
 
 
+NETWORKS: dict[str, Callable[[Parts], torch.nn.Module | None]] = {
+    "FSR": lambda parts: parts.fields["default"],
+    "FSR, the prototype's field": lambda parts: parts.fields["prototype"],
+    "LUA": lambda parts: parts.lua,
+    "LSRNA": lambda parts: parts.lsrna,
+    "decode + bicubic": lambda parts: None,
+    "decode + SwinIR": lambda parts: parts.pixel.model,
+}
+
+
 @dataclass
 class Measured:
     """Seconds of each round by name and way: of rows from a latent, and of the stages alone, encoding among them."""
@@ -277,12 +287,17 @@ def differences(parts: Parts) -> str:
 
 
 def peak_of(parts: Parts, name: str, way: str) -> int:
-    """Bytes that a row takes at its peak from a latent, beside the networks, in a process that did nothing else."""
+    """Bytes a row takes at its peak from a latent, its own network's among them, in a process that did nothing else.
+
+    The autoencoder's weights, which all rows need, are not counted; what strips make of them is.
+    """
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = status("VmRSS")
     with torch.inference_mode():
         ROWS[name](parts, parts.z_L, WAYS[way])
-    return status("VmHWM") - before
+    network = NETWORKS[name](parts)
+    own = sum(parameter.nbytes for parameter in network.parameters()) if network else 0
+    return status("VmHWM") - before + own
 
 
 def status(entry: str) -> int:

@@ -74,4 +74,6 @@ def test_the_peak_of_a_row_is_of_that_row(inference, parts):
     """Peaks of before are forgotten: a large tensor that is gone is no part of it."""
     del (large := [torch.ones(64 * 2**20)])[0]
     assert not large
-    assert 0 <= inference.peak_of(parts, "LUA", "strips") < 64 * 2**20
+    own = sum(parameter.nbytes for parameter in parts.lua.parameters())
+    assert own <= inference.peak_of(parts, "LUA", "strips") < own + 64 * 2**20
+    assert set(inference.NETWORKS) == set(inference.ROWS)

@@ -139,7 +139,7 @@ class Run:
 
     def _release(self, register: int, index: int) -> None:
         if self.last[register] == index and register in self.stores:
-            self.workspace.give_back(self.stores.pop(register))
+            self.stores.pop(register).close()
 
     def _affine(self, step: Step | Whole) -> Affine | None:
         norm = step.source.norm

@@ -16,7 +16,6 @@ from fsr.tiling.lowering import lower_encoder, lower_stages
 from fsr.tiling.program import Program
 from fsr.tiling.settings import Tiling
 from fsr.tiling.workspace import Workspace, shapes
-from fsr.upscalers import Fsr, Sample
 
 IMAGES = ("decode", "upscale", "tail")  # programs that end in pixels
 KEPT = 3  # times what comes out, which who asked for it may make of it: clamped, rounded, written
@@ -69,6 +68,8 @@ class Renderer:
         """
         factor = self.autoencoder.factor
         if self._whole(tiling):
+            from fsr.upscalers import Fsr, Sample  # slow to import: the rivals come with them
+
             x_L = torch.empty(len(latents), 3, *(side * factor for side in latents.shape[-2:]), device="meta")
             sample = Sample(self.autoencoder, x_L, scale)
             sample.z_L = latents

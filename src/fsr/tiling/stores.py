@@ -20,7 +20,6 @@ class Store(Protocol):
     width: int
     channels: int
     dtype: torch.dtype
-    counted: int  # bytes of the memory that computes
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows (stop - start, W, C), on the device that computes; not to be changed."""
@@ -36,12 +35,10 @@ class Store(Protocol):
 class MemoryStore:
     """In a tensor, on the device that computes or, where that is short of memory, in the host's."""
 
-    def __init__(
-        self, shape: tuple[int, int, int], dtype: torch.dtype, held: torch.device, used: torch.device, counted: int = 0
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, held: torch.device, used: torch.device) -> None:
         self.height, self.width, self.channels = shape
         self.tensor: Tensor = torch.empty(shape, dtype=dtype, device=held)
-        self.used, self.dtype, self.counted = used, dtype, counted
+        self.used, self.dtype = used, dtype
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.tensor[start:stop].to(self.used)
@@ -63,7 +60,7 @@ class FileStore:
 
     def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
         self.height, self.width, self.channels = shape
-        self.dtype, self.counted = dtype, 0
+        self.dtype = dtype
         self.row = self.width * self.channels * dtype.itemsize
         self.file = tempfile.TemporaryFile(prefix="fsr-")  # noqa: SIM115 - closed by close
         size = self.height * self.row
@@ -103,7 +100,7 @@ class SplitStore:
     def __init__(self, first: Store, second: Store) -> None:
         self.first, self.second = first, second
         self.height, self.width, self.channels = first.height + second.height, first.width, first.channels
-        self.dtype, self.counted = first.dtype, first.counted
+        self.dtype = first.dtype
 
     def read(self, start: int, stop: int) -> Tensor:
         edge = self.first.height
@@ -131,7 +128,7 @@ class Given:
     def __init__(self, features: Tensor) -> None:
         self.tensor = features[0].permute(1, 2, 0)
         self.height, self.width, self.channels = self.tensor.shape
-        self.dtype, self.counted = features.dtype, 0
+        self.dtype = features.dtype
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.tensor[start:stop]

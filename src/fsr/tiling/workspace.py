@@ -10,7 +10,7 @@ from fsr.tiling.stores import FileStore, MemoryStore, SplitStore, Store
 CACHED = 2 * 2**20  # bytes of a strip that a processor's cache holds
 LEAST_ROWS = 4
 COPIES = 6  # a strip is there this often at once: read, normalised, transformed, made
-SPARE = 96 * 2**20  # bytes for what libraries allocate themselves
+SPARE = 128 * 2**20  # bytes for what libraries allocate themselves
 Shape = tuple[int, int, int]
 
 
@@ -29,21 +29,21 @@ class Workspace:
         self.dtype, self.asked = program.dtype, tiling.rows
         self.shapes = shapes(program, (*sides, channels))
         self.height = max(shape[0] for shape in self.shapes.values())
-        self.held = 0
-        self.allowance = None
-        if tiling.memory is not None:
-            self.allowance = tiling.memory - self._least(program, kept)
-            if self.allowance < 0:
-                need = (tiling.memory - self.allowance) / 2**20
+        self.device, self.kept = program.device, kept
+        self.limit = tiling.memory
+        self.beside = max(self._working(step) for step in program.steps) + SPARE
+        if self.limit is not None:
+            lacking = -self._room()
+            if lacking > 0:
+                need = (self.limit + lacking) / 2**20
                 raise ValueError(
                     f"a memory of {tiling.memory / 2**20:.0f} MiB is too small for this image, which takes "
                     f"{need:.0f} MiB with every feature in files; allow that much, or give a smaller image"
                 )
 
-    def _least(self, program: Program, kept: int) -> int:
-        """Bytes with no map in memory: what there is, and the largest strips."""
-        strips = max(self._working(step) for step in program.steps)
-        return resident(program.device) + kept + strips + SPARE
+    def _room(self) -> int:
+        """Bytes for maps: what the limit leaves beside what is taken now, strips, and what the caller keeps."""
+        return self.limit - resident(self.device) - self.kept - self.beside
 
     def _working(self, step: Step | Whole) -> int:
         source, target = self.shapes[step.source.register], self.shapes[step.target]
@@ -82,21 +82,15 @@ class Workspace:
         """A place for a map: in memory while the allowance lasts, the rest in the host's (of a GPU) or in a file."""
         height, *row = shape
         kept = height
-        if self.allowance is not None:
-            kept = min(height, (self.allowance - self.held) // size_of((1, *row), dtype))
-        size = size_of((kept, *row), dtype)
-        self.held += size
-        first = MemoryStore((kept, *row), dtype, device, device, counted=size)
+        if self.limit is not None:
+            kept = min(height, max(self._room(), 0) // size_of((1, *row), dtype))
+        first = MemoryStore((kept, *row), dtype, device, device)
         if kept == height:
             return first
         rest = (height - kept, *row)
         if device.type != "cpu":
             return SplitStore(first, MemoryStore(rest, dtype, torch.device("cpu"), device))
         return SplitStore(first, FileStore(rest, dtype))
-
-    def give_back(self, store: Store) -> None:
-        self.held -= store.counted
-        store.close()
 
 
 def shapes(program: Program, given: Shape) -> dict[int, Shape]:
