@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from shared import Peak, random_flux
 from spandrel import ImageModelDescriptor
 from spandrel.architectures.SwinIR import SwinIR, SwinIRArch
 from torch import Tensor
@@ -66,22 +67,6 @@ class Parts:
         if name not in self.renderers:
             self.renderers[name] = Renderer(self.autoencoder, self.fields[name])
         return self.renderers[name]
-
-
-def flux_autoencoder() -> AutoencoderKL:
-    """FLUX.1's, with random weights of the global seed."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=16,
-        norm_num_groups=32,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
 
 
 def build(
@@ -291,19 +276,12 @@ def peak_of(parts: Parts, name: str, way: str) -> int:
 
     The autoencoder's weights, which all rows need, are not counted; what strips make of them is.
     """
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before = status("VmRSS")
+    peak = Peak()
     with torch.inference_mode():
         ROWS[name](parts, parts.z_L, WAYS[way])
     network = NETWORKS[name](parts)
     own = sum(parameter.nbytes for parameter in network.parameters()) if network else 0
-    return status("VmHWM") - before + own
-
-
-def status(entry: str) -> int:
-    """Bytes of an entry of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1])
+    return peak.reached() - peak.loaded + own
 
 
 def peaks(arguments: argparse.Namespace) -> dict[tuple[str, str], int]:
@@ -340,7 +318,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     dtype = DTYPES[arguments.dtype]
     params = [merged_params([ROOT / "params.yaml", *more]) for more in ([], [ROOT / "experiments/flux.yaml"])]
-    model = flux_autoencoder()
+    model = random_flux()
     parts = build(params[0], params[1].rivals.methods, arguments.cut, arguments.side, dtype, model)
     if arguments.peak:
         print(peak_of(parts, *arguments.peak))

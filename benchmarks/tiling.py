@@ -26,12 +26,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderTiny
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
+from shared import Peak, random_flux
 from torch import Tensor, nn
 
 from fsr.autoencoders import CUTS, FrozenAutoencoder, load_autoencoder, weights_sha256
@@ -348,15 +348,6 @@ def load_frozen(vae: str) -> FrozenAutoencoder:
     return FrozenAutoencoder(model.to(memory_format=torch.channels_last))
 
 
-def random_flux() -> AutoencoderKL:
-    """FLUX.1's architecture."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=16, norm_num_groups=32,
-        sample_size=1024, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False,
-    )  # fmt: skip
-
-
 @torch.no_grad()
 def moving_field(autoencoder: FrozenAutoencoder, vae: str, cut: str, latents: Tensor) -> VectorField:
     """A random field of the study's size, in the coordinates of what the head makes of latents, that moves features."""
@@ -434,28 +425,6 @@ def load_subject(arguments: argparse.Namespace, inputs: Path) -> Subject:
     return Subject(Renderer(autoencoder, moving), latents["z_L"], latents["z_H"], arguments.scale)
 
 
-class Peak:
-    """The largest memory of this process since this was made, as Linux counts it.
-
-    The mark is set back first. What getrusage reports instead cannot be, and begins with that of the parent process.
-
-    Raises:
-        OSError: not Linux, or a kernel that keeps no such mark.
-    """
-
-    def __init__(self) -> None:
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError as error:
-            raise OSError("no mark of memory that can be set back; measure on Linux, or give --no-peaks") from error
-        self.loaded = psutil.Process().memory_info().rss
-
-    def reached(self) -> int:
-        """Bytes."""
-        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-
-
 def run_once(arguments: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: bytes that one way takes, and the peak of the process.
 
@@ -481,9 +450,9 @@ def made_in(inputs: Path) -> Path:
     return inputs.with_name("image.safetensors")
 
 
+@torch.no_grad()
 def upscale_once(arguments: argparse.Namespace) -> dict[str, int | float]:
     """In a process of its own: an image upscaled, from pixels to pixels; seconds, and the peak of the process."""
-    torch.set_grad_enabled(False)
     peak, side = Peak(), arguments.side
     autoencoder = load_frozen(arguments.vae)
     image = synthetic(side)

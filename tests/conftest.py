@@ -1,6 +1,7 @@
 """Small real models and images shared by the tests."""
 
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from tiny_models import tiny_model
 
+from fsr import cli
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Params
 from fsr.sections import validated
@@ -51,3 +53,16 @@ def params(values) -> Params:
 def autoencoder() -> FrozenAutoencoder:
     """A tiny random frozen autoencoder."""
     return FrozenAutoencoder(tiny_model())
+
+
+@pytest.fixture
+def fsr(monkeypatch, capsys):
+    """The command, as installed: its exit code, and what it wrote to stdout and stderr."""
+
+    def run(*arguments: Path | str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fsr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run

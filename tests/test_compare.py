@@ -16,7 +16,7 @@ import torch
 from browsing import started
 from PIL import Image
 
-from fsr import cli, compare
+from fsr import compare
 from fsr.cli import pages
 from fsr.compare import default_names, find_pairs, write_comparison
 from fsr.images import enlarge, read_image, to_bytes
@@ -49,19 +49,6 @@ class Images(HTMLParser):
 
     def bytes(self, index: int) -> bytes:
         return base64.b64decode(self.sources[index].partition(",")[2])
-
-
-@pytest.fixture
-def fsr(monkeypatch, capsys):
-    """The command: its exit code, stdout and stderr."""
-
-    def run(*arguments: Path | str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fsr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 def test_one_page_holds_both_pictures_and_asks_for_nothing(fsr, tmp_path):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from small_fields import moving_field
 from tiny_models import tiny_model, tiny_of
 
-from fsr import cli, export
+from fsr import export
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.cli import hub  # noqa: F401 - its commands
 from fsr.config import Vae
@@ -20,19 +19,6 @@ from fsr.decoder import FSRDecoder
 from fsr.export import check_packages, export_networks
 from fsr.files import sha256_of_file
 from fsr.upscalers import Fsr
-
-
-@pytest.fixture
-def fsr(monkeypatch, capsys):
-    """The command, as installed: its exit code, and what it wrote to stdout and stderr."""
-
-    def run(*arguments: Path | str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fsr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFound
 from small_fields import moving_field
 from tiny_models import tiny_model
 
-from fsr import cli
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.cli import hub  # noqa: F401 - its commands
 from fsr.decoder import FSRDecoder
@@ -40,19 +38,6 @@ def study(root, tmp_path, monkeypatch) -> Path:
         about = {"outputs": [results / job], "wildcards": {}, "threads": 1, "inputs": [], "repository": tmp_path}
         write_provenance(results / job / "provenance.json", rule=job, params=params, **about)
     return results
-
-
-@pytest.fixture
-def fsr(monkeypatch, capsys):
-    """The command, as installed: its exit code, and what it wrote to stdout and stderr."""
-
-    def run(*arguments: Path | str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fsr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

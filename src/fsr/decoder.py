@@ -232,7 +232,7 @@ class FSRDecoder(ModelMixin, ConfigMixin):
         Encoding is in the VAE's own tiles, which are not exact.
         """
         limit = parse_memory(memory) if isinstance(memory, str) else memory
-        self.use_tiling, self.tiling = use_tiling, Tiling(rows=rows, memory=limit)
+        self.use_tiling, self.tiling = use_tiling, Tiling(rows=rows, memory=limit, whole=False)
 
     def disable_tiling(self) -> None:
         """Decode in whatever way is fastest, and encode whole images."""

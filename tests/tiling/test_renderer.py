@@ -207,11 +207,9 @@ def test_what_tiles_cannot_do_is_an_error_and_not_something_else():
     with pytest.raises(ValueError, match="scale 3 is not one this field was trained for"):
         renderer.upscale(latents(autoencoder, 4, 4), 3)
     program = Program(torch.device("cpu"), torch.float32)
-    for module in (
-        nn.BatchNorm2d(4),
-        nn.Conv2d(4, 4, 5, padding=2),
-        nn.Conv2d(4, 4, 3, padding_mode="reflect", padding=1),
-    ):
+    others = [nn.Conv2d(4, 4, 3, **kind) for kind in ({}, {"stride": 2}, {"padding": 1, "dilation": 2}, {"padding": 2})]
+    others += [nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.Conv2d(4, 4, 5, padding=2)]
+    for module in (*others, nn.Conv2d(4, 4, (3, 1), padding=(1, 0)), nn.BatchNorm2d(4)):
         with pytest.raises(ValueError, match="cannot be made in strips; decode with tile off"):
             lower(program, program.start(4), module)
 
@@ -235,3 +233,31 @@ def test_progress_rises_to_one_in_every_call_whatever_the_batch():
         assert shares[-1] == 1 > shares[-2], "1 is said at the end alone"
         assert len(shares) > 20 * batch
         shares.clear()
+
+
+def test_what_the_caller_computes_in_does_not_reach_inside():
+    """Under autocast, as pipelines are often called, float32 networks would else be rounded in every layer."""
+    autoencoder = FrozenAutoencoder(tiny_model(widths=(32, 128, 128, 128)))
+    renderer, z = Renderer(autoencoder), latents(autoencoder, 3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = renderer.decode(z)
+    assert torch.equal(inside, renderer.decode(z))
+
+
+@pytest.mark.parametrize(
+    ("tiling", "strips"),
+    [
+        (Tiling(), False),
+        (Tiling(whole=True), False),
+        (Tiling(whole=False), True),
+        (Tiling(rows=8), True),
+        (Tiling(memory=2**40), True),
+    ],
+)
+def test_on_a_gpu_strips_are_made_where_any_are_asked_for(monkeypatch, tiling, strips):
+    autoencoder, made = FrozenAutoencoder(tiny_model()), []
+    renderer, run = Renderer(autoencoder), Renderer._run
+    monkeypatch.setattr(Renderer, "_run", lambda self, *given: made.append(given) or run(self, *given))
+    monkeypatch.setattr(FrozenAutoencoder, "device", torch.device("cuda"))
+    renderer.decode(latents(autoencoder, 2, 2), tiling)
+    assert bool(made) == strips

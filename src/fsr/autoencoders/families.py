@@ -21,11 +21,13 @@ class Family:
 
     Attributes:
         model: its class. encode: unscaled latents of images in [-1, 1], never sampled. split: its decoder's stages.
+        encoder: the stages its encode runs; the first latent channels of what they make are the latents.
     """
 
     model: type[ModelMixin]
     encode: Callable[[ModelMixin, Tensor], Tensor]
     split: Callable[[ModelMixin], SplitDecoder]
+    encoder: Callable[[ModelMixin], tuple[Stage, ...]]
 
 
 def family_of(model: ModelMixin) -> Family:
@@ -59,6 +61,31 @@ def split_kl_decoder(model: AutoencoderKL | AutoencoderKLFlux2) -> SplitDecoder:
         cuts.append(Cut(name, f"decoder.up_blocks.{i}", block.resnets[-1].out_channels, stride))
     cuts.append(Cut(CUTS[4], "decoder.conv_act", decoder.conv_out.in_channels, 1))
     return _complete(SplitDecoder(tuple(stages), tuple(cuts)))
+
+
+def kl_encoder(model: AutoencoderKL | AutoencoderKLFlux2) -> tuple[Stage, ...]:
+    """The stages of an AutoencoderKL's encoder, from images to the moments of the latents: means first."""
+    encoder = model.encoder
+    stages = [Stage("encoder.conv_in", encoder.conv_in)]
+    stages += [Stage(f"encoder.down_blocks.{i}", block) for i, block in enumerate(encoder.down_blocks)]
+    names = ("mid_block", "conv_norm_out", "conv_act", "conv_out")
+    stages += [Stage(f"encoder.{name}", getattr(encoder, name)) for name in names]
+    return (*stages, *([] if model.quant_conv is None else [Stage("quant_conv", model.quant_conv)]))
+
+
+def tiny_encoder(model: AutoencoderTiny) -> tuple[Stage, ...]:
+    """The stages of an AutoencoderTiny's encoder."""
+    return _encoder_layers("encoder.layers", model.encoder.layers)
+
+
+def taef2_encoder(model: Taef2) -> tuple[Stage, ...]:
+    """The stages of TAEF2's encoder."""
+    return _encoder_layers("encoder", model.encoder)
+
+
+def _encoder_layers(name: str, layers: nn.Sequential) -> tuple[Stage, ...]:
+    to_unit = Stage("encoder.to_unit", lambda x: x.add(1).div(2))
+    return (to_unit, *(Stage(f"{name}.{i}", layer) for i, layer in enumerate(layers)))
 
 
 def split_tiny_decoder(model: AutoencoderTiny) -> SplitDecoder:
@@ -116,8 +143,8 @@ def _latents(model: AutoencoderTiny | Taef2, images: Tensor) -> Tensor:
 
 
 FAMILIES = {
-    "AutoencoderKL": Family(AutoencoderKL, _mean, split_kl_decoder),
-    "AutoencoderKLFlux2": Family(AutoencoderKLFlux2, _mean, split_kl_decoder),
-    "AutoencoderTiny": Family(AutoencoderTiny, _latents, split_tiny_decoder),
-    "TAEF2": Family(Taef2, _latents, split_taef2_decoder),
+    "AutoencoderKL": Family(AutoencoderKL, _mean, split_kl_decoder, kl_encoder),
+    "AutoencoderKLFlux2": Family(AutoencoderKLFlux2, _mean, split_kl_decoder, kl_encoder),
+    "AutoencoderTiny": Family(AutoencoderTiny, _latents, split_tiny_decoder, tiny_encoder),
+    "TAEF2": Family(Taef2, _latents, split_taef2_decoder, taef2_encoder),
 }

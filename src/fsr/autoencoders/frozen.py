@@ -34,6 +34,7 @@ class FrozenAutoencoder(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self._family = family_of(model)
         self.decoder = self._family.split(model)
+        self.encoder = self._family.encoder(model)
         self.factor = self.decoder.cut("f1").stride
         self.tile = tile
         self.latent_channels: int = model.config.latent_channels

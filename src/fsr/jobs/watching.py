@@ -7,13 +7,9 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from fsr.tiling import Renderer
+from fsr.tiling import Renderer, unwatched
 
 Progress = Callable[[float], None]
-
-
-def unwatched(share: float) -> None:
-    """The progress nobody looks at."""
 
 
 @contextmanager

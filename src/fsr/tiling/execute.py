@@ -107,13 +107,7 @@ class Run:
         told: what share of the work is done, after every strip; 1 at the end alone.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        features: Tensor,
-        workspace: Workspace,
-        told: Callable[[float], None],
-    ) -> None:
+    def __init__(self, program: Program, features: Tensor, workspace: Workspace, told: Callable[[float], None]) -> None:
         self.told, self.done, self.work = told, 0.0, workspace.work(program)
         self.program, self.workspace, self.device = program, workspace, features.device
         self.stores: dict[int, Store] = {0: Given(features)}
@@ -202,7 +196,7 @@ class Run:
             same = (store.height, store.width, store.channels) == shape and store.dtype == dtype
             if self.last[register] == index and register and same:
                 return store
-        return self.workspace.store(shape, dtype, self.device)
+        return self.workspace.store(shape, dtype)
 
     def _replace(self, step: Step, target: Store) -> None:
         for register in step.reads:

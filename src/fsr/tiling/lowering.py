@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny, ModelMixin
 from diffusers.models.attention_processor import Attention
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
@@ -18,7 +17,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from fsr.autoencoders.split import Stage
-from fsr.autoencoders.taef2 import LatentClamp, Taef2, TinyBlock
+from fsr.autoencoders.taef2 import LatentClamp, TinyBlock
 from fsr.tiling.kernels import Convolution
 from fsr.tiling.program import Addend, Affine, Pointwise, Program, Value, group_norm, relu, silu
 
@@ -26,7 +25,7 @@ QUERIES = 16 * 2**20  # numbers in the matrix of weights that attention makes at
 
 
 def lower_stages(program: Program, value: Value, stages: Sequence[Stage]) -> Value:
-    """Stages of a decoder, in order. What is no module is a function of each number alone.
+    """Stages of an encoder or decoder, in order. What is no module is a function of each number alone.
 
     Raises:
         ValueError: a module that strips cannot make.
@@ -34,25 +33,6 @@ def lower_stages(program: Program, value: Value, stages: Sequence[Stage]) -> Val
     for stage in stages:
         value = lower(program, value, stage.run) if isinstance(stage.run, nn.Module) else _acted(value, stage.run)
     return value
-
-
-def lower_encoder(program: Program, value: Value, model: ModelMixin) -> Value:
-    """From images in the model's own range to its raw latents, the mean where it has a distribution.
-
-    Raises:
-        ValueError: a module that strips cannot make, or a model that is none of those FSR can split.
-    """
-    if isinstance(model, AutoencoderKL | AutoencoderKLFlux2):
-        encoder = model.encoder
-        parts = [encoder.conv_in, *encoder.down_blocks, encoder.mid_block]
-        parts += [encoder.conv_norm_out, encoder.conv_act, encoder.conv_out]
-        parts += [] if model.quant_conv is None else [model.quant_conv]
-        value = _in_turn(program, value, parts)
-        return program.narrowed(value, model.config.latent_channels)
-    if isinstance(model, AutoencoderTiny | Taef2):
-        layers = model.encoder.layers if isinstance(model, AutoencoderTiny) else model.encoder
-        return _in_turn(program, _acted(value, lambda x: x.add_(1).div_(2)), layers)
-    raise ValueError(f"{type(model).__name__} cannot be made in strips; encode with tile off")
 
 
 def lower(program: Program, value: Value, module: nn.Module) -> Value:
@@ -113,9 +93,12 @@ def _upsample(program: Program, value: Value, module: Upsample2D) -> Value:
 
 
 def _downsample(program: Program, value: Value, module: Downsample2D) -> Value:
-    if not isinstance(module.conv, nn.Conv2d) or module.norm is not None:
+    if not isinstance(module.conv, nn.Conv2d) or module.conv.kernel_size != (3, 3) or module.norm is not None:
         raise ValueError("a reduction without a plain convolution cannot be made in strips; encode with tile off")
-    return program.convolve(program.written(value), module.conv)
+    layer, x = module.conv, program.written(value)
+    if module.padding == 0:  # then zeros to the right and below are its own
+        return program.step(x, Convolution(layer.weight, layer.bias, stride=2, leading=0))
+    return program.convolve(x, layer)
 
 
 def _up_block(program: Program, value: Value, block: UpDecoderBlock2D) -> Value:

@@ -174,19 +174,20 @@ def kernel_of(layer: nn.Conv2d, enlarged: bool, dtype: torch.dtype) -> Kernel:
     """The kernel of a convolution layer in `dtype`, of the nearest-neighbour enlargement by 2 where `enlarged`.
 
     Raises:
-        ValueError: dilated, padded otherwise than with zeros, or of a size strips cannot make.
+        ValueError: its output is not as large as its input, divided by the stride, or it is no 1x1 or 3x3.
     """
-    sides = {*layer.kernel_size, *layer.dilation}
     size, stride = layer.kernel_size[0], layer.stride[0]
-    odd = layer.dilation != (1, 1) or layer.padding_mode != "zeros" or len({*layer.kernel_size}) > 1
-    if odd or (enlarged and (size, stride, layer.groups) != (3, 1, 1)) or size > 3:
-        raise ValueError(f"{layer} ({sides}) cannot be made in strips; decode with tile off")
+    known = {(1, 1), (3, 1)} if enlarged or layer.groups > 1 else {(1, 1), (3, 1), (3, 2)}
+    square = all(values == (values[0],) * 2 for values in (layer.kernel_size, layer.stride, layer.dilation))
+    plain = layer.padding == (size // 2,) * 2 and layer.padding_mode == "zeros" and layer.dilation == (1, 1)
+    if (size, stride) not in known or not square or not plain or (enlarged and (size, layer.groups) != (3, 1)):
+        raise ValueError(f"{layer} cannot be made in strips; decode with tile off")
     weight, bias = layer.weight.detach().to(dtype), None if layer.bias is None else layer.bias.detach().to(dtype)
     if enlarged:
         return EnlargedConvolution(weight, bias)
     if pays(weight, stride, layer.groups):
         return WinogradConvolution(weight, bias)
-    return Convolution(weight, bias, stride=stride, leading=layer.padding[0], groups=layer.groups)
+    return Convolution(weight, bias, stride=stride, leading=size // 2, groups=layer.groups)
 
 
 def group_norm(layer: nn.GroupNorm) -> Norm:

@@ -12,7 +12,7 @@ from fsr.precision import autocast
 from fsr.tiling.execute import Run
 from fsr.tiling.field import lower_field
 from fsr.tiling.kernels import Bicubic
-from fsr.tiling.lowering import lower_encoder, lower_stages
+from fsr.tiling.lowering import lower_stages
 from fsr.tiling.program import Program
 from fsr.tiling.settings import Tiling
 from fsr.tiling.workspace import Workspace, shapes
@@ -79,8 +79,10 @@ class Renderer:
         return self._run("upscale", scale, self.autoencoder.raw(latents), tiling)
 
     def _whole(self, tiling: Tiling) -> bool:
-        """Whether modules run on whole tensors: where that is asked for, and on a GPU where nothing else is."""
-        return tiling.whole or (tiling == Tiling() and self.autoencoder.device.type != "cpu")
+        """Whether modules run on whole tensors, as `Tiling.whole` says."""
+        if tiling.whole is not None:
+            return tiling.whole
+        return tiling == Tiling() and self.autoencoder.device.type != "cpu"
 
     def _feature_sides(self, latents: Tensor, scale: int) -> tuple[int, int]:
         sides = [side * self.autoencoder.factor * scale for side in latents.shape[-2:]]
@@ -105,8 +107,8 @@ class Renderer:
         """The program, and the channels of what it makes; it holds weights as they are on `device`, in `dtype`."""
         autoencoder, program = self.autoencoder, Program(device, dtype)
         if what == "encode":
-            value = lower_encoder(program, program.start(3), autoencoder.model)
-            return program, program.written(value).channels
+            value = program.written(lower_stages(program, program.start(3), autoencoder.encoder))
+            return program, program.narrowed(value, autoencoder.latent_channels).channels
         stages = autoencoder.decoder.stages
         if what == "decode":
             value = lower_stages(program, program.start(autoencoder.latent_channels), stages)
@@ -137,7 +139,8 @@ class Renderer:
         for index, (image, out) in enumerate(zip(x.to(model.dtype).split(1), made, strict=True)):
             workspace = Workspace(program, tuple(x.shape[-2:]), x.shape[1], tiling, kept)
             told = partial(self._told, index, len(x))
-            Run(program, image, workspace, told).result(self._into(out, images))
+            with torch.autocast(x.device.type, enabled=False):  # a program has its dtypes, whoever calls
+                Run(program, image, workspace, told).result(self._into(out, images))
         return made
 
     def _told(self, index: int, count: int, share: float) -> None:

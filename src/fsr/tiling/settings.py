@@ -8,17 +8,18 @@ UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 @dataclass(frozen=True)
 class Tiling:
-    """A strip of rows at a time; on a GPU by default, whole images.
+    """How an image is computed: in strips of rows, or whole.
 
     Attributes:
         rows: of output pixels in a strip; None chooses them by memory and speed.
         memory: bytes that the process, or on a GPU what it allocates there, may take at its peak; None for no limit.
-        whole: modules run on whole tensors, as they come, whatever memory that takes.
+        whole: True for modules on whole tensors, whatever memory that takes; False for strips; None for strips where
+            rows or a memory are given, and otherwise for what is faster: strips on a CPU, whole tensors on a GPU.
     """
 
     rows: int | None = None
     memory: int | None = None
-    whole: bool = False
+    whole: bool | None = None
 
 
 def parse_tile(text: str) -> Tiling:

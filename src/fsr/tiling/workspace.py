@@ -8,6 +8,7 @@ from fsr.tiling.settings import Tiling
 from fsr.tiling.stores import FileStore, MemoryStore, SplitStore, Store
 
 CACHED = 2 * 2**20  # bytes of a strip that a processor's cache holds
+LAUNCHED = 128 * 2**20  # of one that keeps a GPU busy
 LEAST_ROWS = 4
 COPIES = 6  # a strip is there this often at once: read, normalised, transformed, made
 SPARE = 128 * 2**20  # bytes for what libraries allocate themselves
@@ -30,6 +31,7 @@ class Workspace:
         self.shapes = shapes(program, (*sides, channels))
         self.height = max(shape[0] for shape in self.shapes.values())
         self.device, self.kept = program.device, kept
+        self.strip = CACHED if self.device.type == "cpu" else LAUNCHED
         self.limit = tiling.memory
         self.beside = max(self._working(step) for step in program.steps) + SPARE
         if self.limit is not None:
@@ -38,7 +40,7 @@ class Workspace:
                 need = (self.limit + lacking) / 2**20
                 raise ValueError(
                     f"a memory of {tiling.memory / 2**20:.0f} MiB is too small for this image, which takes "
-                    f"{need:.0f} MiB with every feature in files; allow that much, or give a smaller image"
+                    f"{need:.0f} MiB with every feature in files; allow that much, or give a smaller image or tile"
                 )
 
     def _room(self) -> int:
@@ -62,7 +64,7 @@ class Workspace:
         else:
             source = self.shapes[step.source.register]
             wide = max(width * channels, source[1] * source[2] * step.kernel.down // up)
-            rows = max(LEAST_ROWS, CACHED // (wide * self.dtype.itemsize))
+            rows = max(LEAST_ROWS, self.strip // (wide * self.dtype.itemsize))
         return min(max(up, rows // up * up), height)
 
     def work(self, program: Program) -> list[float]:
@@ -76,20 +78,20 @@ class Workspace:
 
     def reading_rows(self, store: Store) -> int:
         """Rows to read at once of a map whose values are only looked at."""
-        return max(1, CACHED // (store.width * store.channels * self.dtype.itemsize))
+        return max(1, self.strip // (store.width * store.channels * self.dtype.itemsize))
 
-    def store(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> Store:
+    def store(self, shape: Shape, dtype: torch.dtype) -> Store:
         """A place for a map: in memory while the allowance lasts, the rest in the host's (of a GPU) or in a file."""
         height, *row = shape
         kept = height
         if self.limit is not None:
             kept = min(height, max(self._room(), 0) // size_of((1, *row), dtype))
-        first = MemoryStore((kept, *row), dtype, device, device)
+        first = MemoryStore((kept, *row), dtype, self.device, self.device)
         if kept == height:
             return first
         rest = (height - kept, *row)
-        if device.type != "cpu":
-            return SplitStore(first, MemoryStore(rest, dtype, torch.device("cpu"), device))
+        if self.device.type != "cpu":
+            return SplitStore(first, MemoryStore(rest, dtype, torch.device("cpu"), self.device))
         return SplitStore(first, FileStore(rest, dtype))
 
 
