@@ -157,7 +157,7 @@ def test_a_key_of_report_trains_nothing(made):
 def test_code_reruns_what_runs_it(made):
     clone = copied(made, made.with_name("code"))
     for module, changed, rules in (
-        ("cli.py", set(), set()),
+        ("cli/app.py", set(), set()),
         ("selection.py", {"probe"}, {"select_cut", "train_field"}),
     ):
         file = clone / "src/fsr" / module
