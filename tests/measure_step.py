@@ -50,7 +50,8 @@ def run(case: dict) -> None:
     """Models, optimiser, moving average, and what there is to measure."""
     params, cut = Params.model_validate(case["params"]), case["cut"]
     autoencoder = FrozenAutoencoder(model_of(case["config"]))
-    field = build_field(params, cut, autoencoder).to(memory_format=training_layout("cpu"))
+    layout = training_layout("cpu", autocast_dtype(params.runtime))
+    field = build_field(params, cut, autoencoder).to(memory_format=layout)
     field.checkpoint_blocks = params.train.checkpoint_field
     average = EMAModel(field.parameters())
     optimizer = torch.optim.AdamW(field.parameters())

@@ -55,7 +55,7 @@ def test_files_hold_the_pixels_of_the_benchmarks_row(fsr, models, params, tmp_pa
     params = params.model_copy(update={"benchmark": params.benchmark.model_copy(update={"dtype": "float32"})})
     with torch.inference_mode():
         [(_, _, sample)] = prepared([original], [PROTOCOLS["strict"]], 2, autoencoder, params)
-        row = render(Fsr(field), sample, "f4", params)[0].image
+        row = render(Fsr(field), sample, params)[0].image
     write_pictures(tmp_path, "wide", {"lr": sample.x_L, "fsr": row}, ["lr", "fsr"])
     assert fsr("upscale", tmp_path / "lr", "-o", tmp_path / "out", "--tile", "off")[0] == 0
     made, kept = (np.asarray(Image.open(tmp_path / folder / "wide.png")) for folder in ("out", "fsr"))

@@ -16,7 +16,7 @@ def rivals():
         "lsrna": Lsrna(kind="lsrna", weights=None, features=4, hidden=[8], queries=16, **BODY),
         "swinir": Pixel(kind="pixel", weights="swinir.pth", source="decoded", tile=None),
     }
-    return Rivals(methods=methods, learning_rates=[1e-3], search_steps=1)
+    return Rivals(seeds=[], methods=methods, learning_rates=[1e-3], search_steps=1)
 
 
 def test_every_row_the_study_may_have_has_a_name_and_no_other(rivals):

@@ -1,14 +1,15 @@
 """Budgets: the learning rate each method trains at, and how many steps take as long as the field's."""
 
-from fsr.config.rows import FIELD_ONLY, rival_rows, trained_methods, trained_rows
+from fsr.config.rows import FIELD_ONLY, FSR, rival_rows, searched_methods, trained_rows
 
 RIVALS = f"{RESULTS}/rivals"
 TRAINED = {row.model: row for row in trained_rows(PARAMS)}
-SEARCHED = ["fsr", *trained_methods(PARAMS)] if TRAINED else []
+SEARCHED = [FSR, *searched_methods(PARAMS)] if TRAINED else []
 # Weights that others trained, of the rows that are measured.
 PRETRAINED = [rival_rows(PARAMS.rivals).get(name) for name in PARAMS.benchmark.upscalers]
 RIVAL_FILES = sorted({PARAMS.rivals.methods[row.method].weights for row in PRETRAINED if row and not row.budget})
 
+# A field is trained by all of train, at its learning rate; a method of others by what both have in common.
 SHARED_TRAIN = {key: value for key, value in config["train"].items() if key not in FIELD_ONLY}
 METHODS = config["rivals"]["methods"]
 
@@ -34,7 +35,7 @@ rule search_rate:
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae"),
-        train=lambda wildcards: config["train"] if wildcards.method == "fsr" else SHARED_TRAIN,
+        train=lambda wildcards: config["train"] if wildcards.method == FSR else SHARED_TRAIN,
         method=lambda wildcards: METHODS.get(wildcards.method),
         rates=PARAMS.rivals.learning_rates,
         steps=PARAMS.rivals.search_steps,

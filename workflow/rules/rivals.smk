@@ -1,15 +1,18 @@
-"""Rivals: methods of others, trained as the field is: same crops, order and seed, as many steps or as much time."""
+"""Rivals: what fsr is compared with, trained as it is: same crops, order and seed, as many steps or as much time."""
 
 
 rule train_rival:
     input:
-        search=lambda wildcards: expand(rules.search_rate.output.search, method=TRAINED[wildcards.model].method)[0],
+        search=lambda wildcards: expand(
+            rules.search_rate.output.search, method={TRAINED[wildcards.model].method}.intersection(SEARCHED) - {FSR}
+        ),
         # Times differ from run to run: timing again trains nothing again by itself. Snakemake does not look for what else has
         # changed in a job behind an ancient file that is made anew: all that may change here must trigger another input too.
         costs=lambda wildcards: (
             ancient(rules.time_steps.output.costs) if TRAINED[wildcards.model].budget == "time" else []
         ),
         field=rules.train_field.output.runtime,
+        cut=rules.train_field.output.cut,
         latents=rules.encode.output.manifest,
         autoencoder=autoencoder_files(),
         code=code("rivals.training", "autoencoders"),
@@ -32,8 +35,10 @@ rule train_rival:
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae"),
-        train=SHARED_TRAIN,
-        method=lambda wildcards: METHODS[TRAINED[wildcards.model].method],
+        train=lambda wildcards: (
+            SHARED_TRAIN if TRAINED[wildcards.model].method in set(SEARCHED) - {FSR} else config["train"]
+        ),
+        method=lambda wildcards: METHODS.get(TRAINED[wildcards.model].method),
         work=".cache/rivals",
     script:
         "../scripts/train_rival.py"

@@ -12,11 +12,13 @@ from fsr.train import RunFiles
 params, model = start(snakemake), snakemake.wildcards.model
 output = {name: Path(file) for name, file in snakemake.output.items()}
 costs = [Path(file) for file in [snakemake.input.costs] if file]
+search = [Path(file) for file in [snakemake.input.search] if file]
 train_rival(
     params,
     model,
     steps_of(params, model, read_json(snakemake.input.field)["steps"], *costs),
-    search=Path(snakemake.input.search),
+    cut=read_json(snakemake.input.cut)["cut"],
+    search=search[0] if search else None,
     manifest=Path(snakemake.input.latents),
     autoencoder=load_autoencoder(params.vae, params.runtime.device, params.data.mirror),
     files=RunFiles(output["weights"].parent, output["log"], output["grid"], output["runtime"]),

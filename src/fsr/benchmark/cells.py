@@ -40,7 +40,7 @@ def measure(
     """Every metric of an output: against both targets where there is a high-resolution image, and against x_L.
 
     Args:
-        f_H: the high-resolution feature at the cut; None where there is no such image.
+        f_H: the high-resolution feature at the cut of the rendering's; None where there is none.
     """
     output = protocol.output(rendering.image.float())
     if sample.x_H is not None:
@@ -65,7 +65,7 @@ def _paired(
                 yield name, metric.name, number(distance), ""
 
 
-def _feature_distance(feature: Tensor | None, f_H: Tensor) -> Measured:
+def _feature_distance(feature: Tensor | None, f_H: Tensor | None) -> Measured:
     if feature is None:
         return "x_H_rec", "feature_l1", "", NOT_IN_FEATURES
     return "x_H_rec", "feature_l1", number(l1(feature, f_H)), ""

@@ -87,7 +87,7 @@ def benchmark_rows(
             if first:
                 write_pictures(files.pictures, image.stem, {"hr": sample.x_H, "lr": sample.x_L}, kept)
             for upscaler in upscalers:
-                rendering, f_H = render(upscaler, sample, field.config.cut, params)
+                rendering, f_H = render(upscaler, sample, params)
                 place = (protocol.name, scale, name, image.stem, upscaler.name)
                 cells += [Cell(*place, *found) for found in measure(rendering, f_H, sample, protocol, perceptual)]
                 write_pictures(files.pictures, image.stem, {upscaler.name: rendering.image}, kept)
@@ -150,10 +150,12 @@ def prepared(
                 yield file, protocol, samples.pop(file)
 
 
-def render(upscaler: Upscaler, sample: Sample, cut: str, params: Params) -> tuple[Rendering, Tensor | None]:
-    """What a row makes of a sample, and f_H at `cut` where there is one, in the precision of `benchmark.dtype`."""
+def render(upscaler: Upscaler, sample: Sample, params: Params) -> tuple[Rendering, Tensor | None]:
+    """What a row makes of a sample, and f_H at the row's own cut, if any, in the precision of `benchmark.dtype`."""
     with autocast(params.runtime.device, params.benchmark.dtype):
-        return upscaler(sample), None if sample.x_H is None else sample.f_H(cut)
+        rendering = upscaler(sample)
+        aimed_at = rendering.cut is not None and sample.x_H is not None
+        return rendering, sample.f_H(rendering.cut) if aimed_at else None
 
 
 def write_pictures(folder: Path, name: str, pictures: Mapping[str, Tensor | None], kept: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from fsr.config.benchmark import Benchmark, Distribution, Perceptual, RuntimeSiz
 from fsr.config.data import Data, Generate, Latents, Vae
 from fsr.config.kinds import Count, Dtype, Positive, unique
 from fsr.config.method import Ablation, Consistency, FieldSize, Losses, Probe, ScoreWeights, Train
-from fsr.config.rivals import Lsrna, Lua, Pixel, Rivals
+from fsr.config.rivals import Lsrna, Lua, OtherField, Pixel, Rivals
 from fsr.config.rows import FIXED, rival_rows
 from fsr.sections import Section
 
@@ -26,6 +26,7 @@ __all__ = [
     "Losses",
     "Lsrna",
     "Lua",
+    "OtherField",
     "Params",
     "Perceptual",
     "Pixel",
@@ -111,6 +112,8 @@ class Params(Section):
             raise ValueError(f"train.feature_tile must be at most latents.crop_size {size}, not {tile}; null for whole")
         if self.train.cut != "best" and self.train.cut not in self.probe.cuts:
             raise ValueError(f"train.cut {self.train.cut} is not among probe.cuts; add it there")
+        if self.seed in self.rivals.seeds:
+            raise ValueError(f"rivals.seeds holds the study's own seed {self.seed}; name others, or none")
         rivals = rival_rows(self.rivals)
         known = (*FIXED, *rivals)
         unknown = [name for name in self.benchmark.upscalers if name not in known]

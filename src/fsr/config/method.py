@@ -57,6 +57,18 @@ class Losses(Section):
     gate_variation: Weight
 
 
+def known_terms(weights: dict[str, float]) -> dict[str, float]:
+    """The weights, if all are of terms of the objective.
+
+    Raises:
+        ValueError: one is not.
+    """
+    unknown = sorted(set(weights) - set(Losses.model_fields))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is no term of the objective; use {', '.join(Losses.model_fields)}")
+    return weights
+
+
 class Consistency(Section):
     """One-step distillation: the one-step feature is drawn to where four steps of the averaged field end."""
 
@@ -130,7 +142,4 @@ class Ablation(Section):
     @field_validator("losses")
     @classmethod
     def _known_terms(cls, sets: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        unknown = sorted({term for weights in sets.values() for term in weights} - set(Losses.model_fields))
-        if unknown:
-            raise ValueError(f"{', '.join(unknown)} is no term of the objective; use {', '.join(Losses.model_fields)}")
-        return sets
+        return {name: known_terms(weights) for name, weights in sets.items()}

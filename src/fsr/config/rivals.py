@@ -1,14 +1,16 @@
-"""Section about methods of others: what they are and how they are trained under the same conditions as fsr."""
+"""Section about what fsr is compared with: methods of others, and the field otherwise made; how they are trained."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from fsr.config.kinds import Positive, PositiveReal, unique
-from fsr.sections import Section
+from fsr.config.kinds import Count, Cut, Positive, PositiveReal, Weight, unique
+from fsr.config.method import FieldSize, known_terms
+from fsr.sections import Section, validated
 
 Budget = Literal["steps", "time"]
 Window = Annotated[int, Field(ge=2)]
+SMALLEST_FIELD = {"hidden": 8, "blocks": 1, "block": "residual", "patch": 1, "gate": "none"}
 Blocks = Annotated[list[Positive], Field(min_length=1)]
 
 
@@ -51,10 +53,36 @@ class Pixel(Section):
     )
 
 
-Rival = Annotated[Lua | Lsrna | Pixel, Field(discriminator="kind")]
+class OtherField(Section):
+    """The field at another cut, of another size or trained by other weights: what one choice of train is worth."""
+
+    kind: Literal["fsr"]
+    cut: Cut | Literal["best"] = Field(description="'best' takes the one fsr was trained at")
+    field: dict[str, int | str] = Field(description="keys that differ from train.field")
+    losses: dict[str, Weight] = Field(description="weights that differ from train.losses")
+    group: Annotated[str, Field(pattern=r"^[a-z ]*$")] = Field(
+        description="fields of one group stand in one table of cuts, beside the probe's scores; empty for none"
+    )
+
+    @field_validator("field")
+    @classmethod
+    def _sound_field(cls, changes: dict[str, int | str]) -> dict[str, int | str]:
+        validated(FieldSize, SMALLEST_FIELD | changes, "field")
+        return changes
+
+    @field_validator("losses")
+    @classmethod
+    def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        return known_terms(weights)
+
+
+Rival = Annotated[Lua | Lsrna | Pixel | OtherField, Field(discriminator="kind")]
 
 
 class Rivals(Section):
+    seeds: list[Count] = Field(
+        description="further seeds, each with the rows <row>_seed<N>: fsr_seed1, lua_small_time_seed1"
+    )
     methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")], Rival] = Field(
         description="name -> what it is; the rows of benchmark.upscalers decide which are trained"
     )
@@ -63,17 +91,17 @@ class Rivals(Section):
     )
     search_steps: Positive
 
-    @field_validator("learning_rates")
+    @field_validator("learning_rates", "seeds")
     @classmethod
     def _each_once(cls, values: list[float]) -> list[float]:
         return unique(values)
 
     @field_validator("methods")
     @classmethod
-    def _sound(cls, methods: dict[str, Lua | Lsrna | Pixel]) -> dict[str, Lua | Lsrna | Pixel]:
+    def _sound(cls, methods: dict[str, Rival]) -> dict[str, Rival]:
         for name, method in methods.items():
             if name == "fsr":
                 raise ValueError("'fsr' is the field's own name; call the method otherwise")
-            if not isinstance(method, Pixel) and method.embed % method.heads:
+            if isinstance(method, Lua | Lsrna) and method.embed % method.heads:
                 raise ValueError(f"{name}: embed must be a multiple of heads {method.heads}, not {method.embed}")
         return methods

@@ -172,10 +172,18 @@ class VectorField(ModelMixin, ConfigMixin):
         return embedding + self.scale_embedding(torch.full_like(t, scales.index(scale), dtype=torch.long))
 
     def _projected(self, f_t: Tensor, f_B: Tensor) -> Tensor:
-        """in_proj of every f_t beside its f_B, whose part is computed once however many points share it."""
+        """in_proj of every f_t beside its f_B, whose part is computed once however many points share it.
+
+        Where the point is its condition itself, as in one step, both halves of the weights see the same: their sum does.
+        """
+        patch = self.config.patch
         of_f_t, of_f_B = self.in_proj.weight.chunk(2, dim=1)
-        condition = F.conv2d(f_B, of_f_B, self.in_proj.bias, padding=1)
-        return F.conv2d(f_t, of_f_t, padding=1) + condition.repeat(len(f_t) // len(f_B), 1, 1, 1)
+        condition = F.pixel_unshuffle(f_B, patch)
+        if f_t is f_B:
+            return F.conv2d(condition, of_f_t + of_f_B, self.in_proj.bias, padding=1)
+        condition = F.conv2d(condition, of_f_B, self.in_proj.bias, padding=1)
+        points = F.conv2d(F.pixel_unshuffle(f_t, patch), of_f_t, padding=1)
+        return points + condition.repeat(len(f_t) // len(f_B), 1, 1, 1)
 
     def check_sides(self, height: int, width: int) -> None:
         """Pass if features of height x width can be cut into the field's patches.
@@ -200,7 +208,7 @@ class VectorField(ModelMixin, ConfigMixin):
         """
         patch, embedding, (height, width) = self.config.patch, self.embed(t, scale), f_B.shape[-2:]
         self.check_sides(height, width)
-        x = self._projected(F.pixel_unshuffle(f_t, patch), F.pixel_unshuffle(f_B, patch))
+        x = self._projected(f_t, f_B)
         for block in self.body:
             if self.checkpoint_blocks and self.training:
                 x = checkpoint(block, x, embedding, use_reentrant=False)
@@ -214,12 +222,17 @@ class VectorField(ModelMixin, ConfigMixin):
         return FieldOutput(gate * velocity, gate)
 
 
-def training_layout(device: torch.device | str) -> torch.memory_format:
-    """How a field and its features lie in memory in training: channels first on a CPU, channels last elsewhere.
+def training_layout(device: torch.device | str, dtype: str) -> torch.memory_format:
+    """How a field and its features lie in memory in training: channels first in float32 on a CPU, else channels last.
 
-    On a CPU the gradient of a convolution's weights takes twice as long with channels last.
+    On a CPU the gradient of a convolution's weights takes twice as long with channels last in float32, and twice as
+    long with channels first in bfloat16.
+
+    Args:
+        dtype: that of autocast.
     """
-    return torch.contiguous_format if torch.device(device).type == "cpu" else torch.channels_last
+    first = torch.device(device).type == "cpu" and dtype == "float32"
+    return torch.contiguous_format if first else torch.channels_last
 
 
 def build_field(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> VectorField:

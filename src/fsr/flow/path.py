@@ -11,10 +11,10 @@ from fsr.images import enlarge_features
 
 @dataclass(frozen=True)
 class FeaturePair:
-    """Features at a cut: f_B enlarged from low resolution, f_H of high resolution; same shape."""
+    """Features at a cut: f_B enlarged from low resolution, f_H of high resolution, where it is wanted; same shape."""
 
     f_B: Tensor
-    f_H: Tensor
+    f_H: Tensor | None
 
 
 @dataclass(frozen=True)

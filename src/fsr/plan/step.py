@@ -109,7 +109,7 @@ def _field(params: Params, cut: str, autoencoder: FrozenAutoencoder) -> VectorFi
     with torch.device("meta"):
         field = VectorField(channels, cut, params.scales, "", **params.train.field.model_dump())
     field.checkpoint_blocks = params.train.checkpoint_field
-    return field.to(memory_format=training_layout(params.runtime.device))
+    return field.to(memory_format=training_layout(params.runtime.device, autocast_dtype(params.runtime)))
 
 
 class _Simulation:

@@ -1,13 +1,13 @@
 """What readers call the rows, targets and metrics of the tables: the one place where these names stand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from fsr.config import Rivals
-from fsr.config.rows import RivalRow, rival_rows
+from fsr.config import OtherField, Rivals
+from fsr.config.rows import BICUBIC_AT, FSR, RivalRow, rival_rows
 
-FSR, BASE, BASELINES = "fsr", "feature_bicubic", ("feature_bicubic", "decoded_bicubic")
+BASE, BASELINES = "feature_bicubic", ("feature_bicubic", "decoded_bicubic")
 BICUBIC, CEILING, HR, LR = "bicubic", "vae_roundtrip", "hr", "lr"
 PRIMARY, LOW = "x_H_rec", "lr"  # targets
 
@@ -19,16 +19,19 @@ def times(*scales: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row's name. Methods compete for the bold number; diagnostics and the ceiling do not; images are only shown.
+    """A row's name. Methods compete for the bold number; other kinds do not; images are only shown.
+
+    Repeats are methods trained with another seed; variants are the field, or feature bicubic, at another cut or of
+    another size. Both have chapters of their own, and stand among the rest where all numbers do.
 
     Attributes:
-        of: what a diagnostic varies: the row it is compared with.
+        of: what a diagnostic varies, or a repeat repeats: the row it is compared with.
         rival: the method of others it is; empty for rows of this study.
         trained: a rival trained here and decoded as it is: a picture of it stands for its method.
     """
 
     label: str
-    kind: Literal["method", "diagnostic", "ceiling", "image"]
+    kind: Literal["method", "diagnostic", "repeat", "variant", "ceiling", "image"]
     of: str = ""
     rival: str = ""
     trained: bool = False
@@ -48,11 +51,12 @@ FIXED_ROWS = {
     "fsr_eta0.03": Row("FSR stochastic 0.03", "diagnostic", of=FSR),
     "fsr_eta0.05": Row("FSR stochastic 0.05", "diagnostic", of=FSR),
     "fsr_eta0.10": Row("FSR stochastic 0.10", "diagnostic", of=FSR),
+    **{name: Row(f"feature bicubic at {cut}", "variant") for name, cut in BICUBIC_AT.items()},
     "vae_roundtrip": Row("VAE round trip", "ceiling"),
     "hr": Row("high resolution", "image"),
     "lr": Row("low resolution", "image"),
 }
-PROPER = {"lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN", "esrgan": "ESRGAN",
+PROPER = {"fsr": "FSR", "lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN", "esrgan": "ESRGAN",
           "realesrgan": "Real-ESRGAN", "rcan": "RCAN", "edsr": "EDSR"}  # fmt: skip
 BUDGETS = {"steps": "same steps", "time": "same time"}
 NOISED = "with RNA noise (before re-denoising, not an output)"
@@ -61,11 +65,16 @@ NOISED = "with RNA noise (before re-denoising, not an output)"
 def rows(rivals: Rivals) -> dict[str, Row]:
     """{name: row} of every row the study may have; a name that is not in it has no row."""
     others = rival_rows(rivals)
-    return FIXED_ROWS | {name: _rival(row) for name, row in others.items()}
+    return FIXED_ROWS | {name: _rival(row, rivals) for name, row in others.items()}
 
 
-def _rival(row: RivalRow) -> Row:
+def _rival(row: RivalRow, rivals: Rivals) -> Row:
+    if row.seed is not None:
+        first = FIXED_ROWS[FSR] if row.method == FSR else _rival(replace(row, seed=None), rivals)
+        return replace(first, label=f"{first.label}, seed {row.seed}", kind="repeat", of=row.repeats, trained=False)
     label = ", ".join(filter(None, (method_label(row.method), BUDGETS.get(row.budget, ""))))
+    if isinstance(rivals.methods[row.method], OtherField):
+        return Row(label, "variant", of=FSR)
     if row.after == "noised":
         return Row(f"{label} {NOISED}", "diagnostic", of=row.model, rival=row.method)
     if row.after == "matched":
@@ -75,7 +84,7 @@ def _rival(row: RivalRow) -> Row:
 
 def method_label(method: str) -> str:
     """What readers call a method of `rivals.methods`, or fsr."""
-    return "FSR" if method == FSR else " ".join(PROPER.get(word, word) for word in method.split("_"))
+    return " ".join(PROPER.get(word, word) for word in method.split("_"))
 
 
 TARGETS = {

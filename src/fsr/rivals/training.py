@@ -1,4 +1,4 @@
-"""Training methods of others as fsr is trained: on the same crops in the same order, by the same loop, for as long.
+"""Training what fsr is compared with as fsr is: on the same crops in the same order, by the same loop, for as long.
 
 "As long" has two meanings, and a study may use both: as many optimiser steps, or as much time. Time is turned into
 steps by timing a step of each method in turns in one process, so that the runs themselves are repeatable.
@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.config import Params
-from fsr.config.rows import RivalRow, trained_methods, trained_rows
+from fsr.config import OtherField, Params
+from fsr.config.rows import FSR, RivalRow, trained_methods, trained_rows
 from fsr.files import read_json, write_json
 from fsr.memory import memory_explained
 from fsr.rivals.recipe import build_recipe
@@ -21,20 +21,31 @@ from fsr.timing import ROUNDS, in_turns, seconds_of
 from fsr.train import FieldRecipe, RunFiles, Trainer, export
 from fsr.train.recipe import Recipe
 
-FSR = "fsr"
 STAGES = 3  # LUA's: a step of each is timed
 REMEDY = "set train.batch or the sizes in rivals.methods lower"
 
 
 def recipe_of(params: Params, method: str, cut: str, autoencoder: FrozenAutoencoder) -> Recipe:
-    """The recipe of "fsr" at `cut`, or of a method of `rivals.methods`.
+    """The recipe of "fsr" at `cut`, or of a method of `rivals.methods`; another field may have a cut of its own.
 
     Raises:
         ValueError: no such method, or none that is trained.
     """
+    settings = params.rivals.methods.get(method)
+    if isinstance(settings, OtherField):
+        return FieldRecipe(with_field_of(params, settings), cut if settings.cut == "best" else settings.cut, autoencoder)
     if method == FSR:
         return FieldRecipe(params, cut, autoencoder)
     return build_recipe(params, method, autoencoder)
+
+
+def with_field_of(params: Params, other: OtherField) -> Params:
+    """`params` as another field is trained by them."""
+    field, losses = (
+        section.model_copy(update=changes)
+        for section, changes in ((params.train.field, other.field), (params.train.losses, other.losses))
+    )
+    return params.model_copy(update={"train": params.train.model_copy(update={"field": field, "losses": losses})})
 
 
 def search_rate(
@@ -139,14 +150,18 @@ def train_rival(
     params: Params,
     model: str,
     steps: int,
-    search: Path,
+    cut: str,
+    search: Path | None,
     manifest: Path,
     autoencoder: FrozenAutoencoder,
     files: RunFiles,
     threads: int,
     work: Path,
 ) -> None:
-    """Train one rival for `steps` steps at the learning rate its search found, and write its files.
+    """Train what a row needs for `steps` steps, at the learning rate its search found, and write its files.
+
+    Args:
+        cut: fsr's. search: None for a field, whose rate is `train.lr`.
 
     Raises:
         ValueError: no such model.
@@ -154,8 +169,11 @@ def train_rival(
         OSError: a file cannot be written; the last checkpoint is intact.
     """
     torch.set_num_threads(threads)
-    own = changed(params, lr=read_json(search)["best"], steps=steps, tracking=params.tracking.mode)
-    trainer = Trainer(own, build_recipe(own, _row(params, model).method, autoencoder), manifest, work)
+    row, rate = _row(params, model), params.train.lr if search is None else read_json(search)["best"]
+    own = changed(params, lr=rate, steps=steps, tracking=params.tracking.mode)
+    if row.seed is not None:
+        own = own.model_copy(update={"seed": row.seed})
+    trainer = Trainer(own, recipe_of(own, row.method, cut, autoencoder), manifest, work)
     with memory_explained(f"training {model}", REMEDY):
         trainer.run(steps)
     export(trainer, files)

@@ -11,7 +11,7 @@ from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Losses, Params
 from fsr.flow import objective
 from fsr.flow.field import VectorField, training_layout
-from fsr.flow.path import FeaturePair, PathSample, feature_pair, sample_path
+from fsr.flow.path import FeaturePair, PathSample, enlarged_feature, feature_pair, sample_path
 from fsr.flow.solver import euler
 from fsr.flow.stats import Average, FeatureStatistics, running_statistics
 from fsr.images import RESAMPLINGS
@@ -21,6 +21,7 @@ from fsr.precision import autocast, autocast_dtype
 from fsr.randomness import generator
 
 RANDOM_TIME_TERMS = ("flow", "endpoint", "fft")
+FEATURE_TERMS = ("one_step", *RANDOM_TIME_TERMS)  # what asks for f_H
 PIXEL_TERMS = ("rgb", "low_frequency", "high_frequency")
 TEACHER_STEPS = 4
 
@@ -57,9 +58,11 @@ class StepLoss:
         self.autoencoder, self.field, self.raw_field = autoencoder, field, raw_field
         self.average = average or (lambda values: values)
         self.resampling = RESAMPLINGS[params.latents.protocol]
-        self.dtype, self.layout = autocast_dtype(params.runtime), training_layout(params.runtime.device)
+        self.dtype = autocast_dtype(params.runtime)
+        self.layout = training_layout(params.runtime.device, self.dtype)
         self.side = self.train.feature_tile or params.latents.crop_size
         self.shape = autoencoder.feature_shape(cut, self.side, self.side)
+        self.aims = uses(self.train.losses, FEATURE_TERMS) or self.train.statistics == "running"
         # Pixels between places of windows: whole patches of the field, and whole features of the low resolution.
         self.grid = autoencoder.factor * max(*params.scales, self.train.field.patch)
 
@@ -82,28 +85,37 @@ class StepLoss:
         f_B, f_H = (f.float().contiguous(memory_format=self.layout) for f in (pair.f_B, pair.f_H))
         return FeaturePair(f_B, f_H)
 
+    def _start(self, batch: LatentBatch) -> Tensor:
+        """f_B alone, likewise."""
+        size = self.autoencoder.feature_shape(self.cut, *batch.x_H_rec.shape[-2:])[1:]
+        with torch.no_grad(), self._autocast():
+            f_B = enlarged_feature(self.autoencoder, batch.z_L, self.cut, size)
+        return f_B.float().contiguous(memory_format=self.layout)
+
     def terms(
         self, batch: LatentBatch, draws: Draws, step: int, teacher: VectorField | None = None, first: bool = False
     ) -> dict[str, Tensor]:
-        """Every term of the objective that has a weight, and one_step, which tells how far training is.
+        """Every term of the objective that has a weight.
 
         Args:
             step: optimiser steps made so far; decides whether pixel terms are due.
             teacher: the averaged field, where the consistency term is on.
             first: whether this batch initialises running statistics.
         """
-        pair, raw, weights = self._windows(self.features(batch), draws), self.raw_field, self.train.losses
+        pair = self.features(batch) if self.aims else FeaturePair(self._start(batch), None)
+        pair, raw, weights = self._windows(pair, draws), self.raw_field, self.train.losses
         if self.train.statistics == "running":
             known = None if first else FeatureStatistics(raw.feature_mean, raw.feature_std)
             raw.set_statistics(running_statistics(known, pair, self.average))
-        f_B, f_H = raw.normalise(pair.f_B), raw.normalise(pair.f_H)
+        f_B, f_H = (None if f is None else raw.normalise(f) for f in (pair.f_B, pair.f_H))
         sample = None
         if draws.eps is not None:
             sample = sample_path(f_B, f_H, draws.t, draws.eps, self.train.sigma_max)
         v_t, v_0, gate = self._velocities(f_B, sample, batch.scale)
         f_hat = f_B + v_0
         terms = {} if sample is None else self._random_time_terms(sample, v_t, f_H)
-        terms["one_step"] = objective.one_step_term(f_hat, f_H)
+        if weights.one_step:
+            terms["one_step"] = objective.one_step_term(f_hat, f_H)
         if weights.drift:
             terms["drift"] = objective.drift_term(raw.denormalise(f_hat), raw.denormalise(f_B))
         terms |= {name: value for name, value in objective.gate_terms(gate).items() if getattr(weights, name)}
@@ -166,7 +178,7 @@ class StepLoss:
 
     def _windows(self, pair: FeaturePair, draws: Draws) -> FeaturePair:
         stride = self.side // self.shape[-1]
-        return FeaturePair(self._cropped(pair.f_B, draws, stride), self._cropped(pair.f_H, draws, stride))
+        return FeaturePair(*(None if f is None else self._cropped(f, draws, stride) for f in (pair.f_B, pair.f_H)))
 
     def _cropped(self, values: Tensor, draws: Draws, stride: int) -> Tensor:
         """Each sample's window of whole-crop values, one of which stands for `stride` pixels."""

@@ -55,7 +55,7 @@ class Trainer:
         precision = autocast_dtype(params.runtime)
         self.key = run_key(params, recipe.definition, sha256_of_file(manifest), precision, recipe.unread)
         self.folder = work / self.key[:16]
-        self.model = recipe.model.to(self.device, memory_format=training_layout(self.device))
+        self.model = recipe.model.to(self.device, memory_format=training_layout(self.device, precision))
         self.ema = EMAModel(self.model.parameters(), decay=self.train.ema_decay)
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.train.lr, weight_decay=self.train.weight_decay)
         self.trained, self.optimizer = self.accelerator.prepare(self.model, optimizer)

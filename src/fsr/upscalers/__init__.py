@@ -7,10 +7,10 @@ from spandrel import ImageModelDescriptor
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.config import Lua as LuaMethod
-from fsr.config import Params
+from fsr.config import OtherField, Params
 from fsr.config import Pixel as PixelMethod
-from fsr.config.rows import RivalRow, rival_rows
-from fsr.flow.field import VectorField
+from fsr.config.rows import BICUBIC_AT, FSR, RivalRow, rival_rows
+from fsr.flow.field import VectorField, load_field
 from fsr.rivals import LsrnaNetwork, LuaNetwork, load_lsrna, load_lua, load_rival
 from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, Stage, Upscaler, encode_together, untimed
 from fsr.upscalers.fsr import Fsr, diagnostics
@@ -50,7 +50,7 @@ def build_upscalers(
 
 
 def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
-    """Every row that is no method of others, by name."""
+    """Every row that is made with the study's field or none, by name."""
     cut = field.config.cut
     rows: list[Upscaler] = [
         Bicubic(),
@@ -59,13 +59,14 @@ def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
         FeatureBicubic(cut),
         Fsr(field),
         *(Fsr(field, solver, eta, seed, name) for name, (solver, eta) in diagnostics().items()),
+        *(FeatureBicubic(other, name) for name, other in BICUBIC_AT.items()),
         VaeRoundtrip(),
     ]
     return {row.name: row for row in rows}
 
 
 def rival_upscalers(params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder) -> dict[str, Upscaler]:
-    """The methods of others among the rows of `benchmark.upscalers`, by name.
+    """The rows of `benchmark.upscalers` that are trained beside the field or that others trained, by name.
 
     Args:
         folders: {model: where its network was saved} of those that are trained (`RivalRow.model`).
@@ -101,11 +102,13 @@ def check_scales(upscaler: Upscaler, scales: list[int]) -> None:
         )
 
 
-Network = LuaNetwork | LsrnaNetwork | ImageModelDescriptor
+Network = LuaNetwork | LsrnaNetwork | VectorField | ImageModelDescriptor
 
 
 def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoencoder: FrozenAutoencoder) -> Network:
-    method = params.rivals.methods[row.method]
+    method = params.rivals.methods.get(row.method)
+    if row.method == FSR or isinstance(method, OtherField):
+        return load_field(folders[row.model], autoencoder)
     if row.budget:
         return load_rival(folders[row.model], autoencoder)
     if isinstance(method, PixelMethod):
@@ -115,6 +118,8 @@ def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoenc
 
 
 def _upscaler(row: RivalRow, network: Network, params: Params) -> Upscaler:
+    if isinstance(network, VectorField):
+        return Fsr(network, name=row.name)
     method = params.rivals.methods[row.method]
     if isinstance(method, PixelMethod):
         return Pixel(network, row.name, method.source, method.tile)

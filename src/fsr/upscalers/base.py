@@ -94,10 +94,15 @@ def encode_together(samples: Sequence[Sample], batch: int) -> None:
 
 @dataclass(frozen=True)
 class Rendering:
-    """An output image (1, 3, H, W) in [0, 1], not clamped, and the decoder feature it was rendered from, if any."""
+    """An output image (1, 3, H, W) in [0, 1], not clamped, and the decoder feature it was rendered from, if any.
+
+    Attributes:
+        cut: where that feature is.
+    """
 
     image: Tensor
     feature: Tensor | None = None
+    cut: str | None = None
 
 
 Stage = Literal["encode", "head", "model", "tail", "decode"]

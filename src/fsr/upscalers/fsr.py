@@ -47,7 +47,7 @@ class Fsr:
         with clock("model"):
             f_hat = self.carried(features, sample.scale)
         with clock("tail"):
-            return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat)
+            return Rendering(sample.autoencoder.tail(f_hat, cut), f_hat, cut)
 
     def carried(self, features: Tensor, scale: int) -> Tensor:
         """f_hat of f_B, both as features of the cut."""

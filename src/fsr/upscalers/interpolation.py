@@ -67,7 +67,7 @@ class FeatureBicubic:
         with clock("head"):
             f_B = sample.f_B(self.cut)
         with clock("tail"):
-            return Rendering(sample.autoencoder.tail(f_B, self.cut), f_B)
+            return Rendering(sample.autoencoder.tail(f_B, self.cut), f_B, self.cut)
 
 
 @dataclass(frozen=True)
