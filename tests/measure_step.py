@@ -19,6 +19,7 @@ from fsr.autoencoders.families import FAMILIES
 from fsr.config import Params
 from fsr.flow.field import VectorField, build_field, training_layout
 from fsr.latents import LatentBatch
+from fsr.precision import autocast_dtype
 from fsr.train.loss import TEACHER_STEPS, StepLoss
 from fsr.train.validation import Validator
 

@@ -96,8 +96,9 @@ def _measure(params: Params, cut: str, stage: str, cache: LatentCache, autoencod
     count = min(params.probe.crops, len(cache))
     with progress_bar(f"probe {cut}", count * len(params.scales)) as advance:
         for scale, index in product(params.scales, range(count)):
+            batch = cache.batch([index], scale)  # before autocast, which on a CPU cannot stack float16
             with _autocast(params):
-                measured, times, is_broken = _measure_crop(params, cut, index, cache.batch([index], scale), autoencoder)
+                measured, times, is_broken = _measure_crop(params, cut, index, batch, autoencoder)
             if index < TIMED_REPEATS:
                 head_times.append(times[0])
                 tail_times.append(times[1])

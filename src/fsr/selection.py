@@ -93,12 +93,18 @@ def rejection(report: Report) -> str:
 
 def prototype_scores(reports: Mapping[str, Report]) -> dict[str, float]:
     """The prototype's score of each cut that is not rejected: it depends on the other candidates and on the clock."""
-    means = {
-        cut: {name: float(np.mean(report["per_crop"][name])) for name in MEASURES}
-        | {"runtime": report["head_ms"] + report["tail_ms"]}
-        for cut, report in reports.items()
-    }
-    scores = dict.fromkeys(reports, 0.0)
+    return min_max_scores(
+        {
+            cut: {name: float(np.mean(report["per_crop"][name])) for name in MEASURES}
+            | {"runtime": report["head_ms"] + report["tail_ms"]}
+            for cut, report in reports.items()
+        }
+    )
+
+
+def min_max_scores(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Likewise of what each candidate's measures (PROTOTYPE_WEIGHTS) came to on average."""
+    scores = dict.fromkeys(means, 0.0)
     for name, weight in PROTOTYPE_WEIGHTS.items():
         values = [mean[name] for mean in means.values()]
         spread = max(values) - min(values)

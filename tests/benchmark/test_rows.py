@@ -177,12 +177,16 @@ def test_prototype_cells_are_those_of_floats(values, photos, autoencoder, tmp_pa
 def test_perceptual_metrics_are_given_what_the_protocol_shows_them(values, photos, autoencoder, tmp_path, monkeypatch):
     sides = []
 
-    class Network(torch.nn.Module):
-        def forward(self, images, targets):
+    class Difference(PerceptualMetric):
+        def features(self, images):
             sides.append(tuple(images.shape[-2:]))
-            return (images - targets).abs().mean()
+            return [images]
 
-    metrics = [PerceptualMetric("st_lpips", Network()), PerceptualMetric("lpips_vgg", None, "no weights")]
+        def distance(self, of_images, of_targets):
+            return (of_images[0] - of_targets[0]).abs().mean().item()
+
+    network = torch.nn.Identity()
+    metrics = [Difference("st_lpips", network), PerceptualMetric("lpips_vgg", None, "no weights")]
     monkeypatch.setattr("fsr.benchmark.rows.load_perceptual", lambda *_: metrics)
     rows = run(values, photos, autoencoder, tmp_path, protocols=("strict", "prototype"))
     assert set(sides) == {(32, 64), (32, 48), (256, 256)}

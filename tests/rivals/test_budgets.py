@@ -88,7 +88,7 @@ def test_every_method_that_is_trained_is_timed(manifest, autoencoder, tmp_path):
 
 def test_a_rival_is_trained_at_its_rate_and_can_be_loaded(manifest, autoencoder, tmp_path):
     search, params = write_json(tmp_path / "s.json", {"best": 0.002}), params_of(hours=1e-9, lr=0.5)
-    train_rival(params, "lua_steps", 4, search, manifest, autoencoder, files_in(tmp_path), 1, tmp_path / "work")
+    train_rival(params, "lua_steps", 4, "f4", search, manifest, autoencoder, files_in(tmp_path), 1, tmp_path / "work")
     cost = read_json(tmp_path / "runtime.json")
     assert (cost["steps"], cost["crops"]) == (4, 8), "the budget of hours is the field's alone"
     network = load_rival(tmp_path / "model", autoencoder)

@@ -3,9 +3,10 @@
 REPORT = f"{RESULTS}/report"
 SUFFIXES = ["", *(f"_x{scale}" for scale in PARAMS.scales[1:])]  # of figures, one a scale
 SHEETS = ["benchmark", "primary", "contextual", "base_detail", "base_only", "distribution", "differences", "failures"]
-SHEETS += ["colour_shift", "diagnostics", "learning_rates", "published", "probe", "data"]
+SHEETS += ["colour_shift", "diagnostics", "learning_rates", "published", "probe", "repeats", "data"]
 TABLES = [f"{name}.{suffix}" for name in SHEETS for suffix in ("csv", "md", "tex")]
-MACHINE = ["runtime", "training_cost"]  # what differs from machine to machine
+CHARTED = ["runtime", "training_cost"]
+MACHINE = [*CHARTED, "cuts"]  # what differs from machine to machine
 
 
 rule build_report:
@@ -42,7 +43,7 @@ rule build_report:
         tables=expand(f"{REPORT}/tables/{{name}}", name=[*TABLES, "per_image.csv", "per_image_base_only.csv"]),
         machine=expand(f"{REPORT}/machine/{{name}}.{{suffix}}", name=MACHINE, suffix=["csv", "md", "tex"]),
         charts=report(
-            expand(f"{REPORT}/machine/{{name}}.png", name=MACHINE), caption="../report/figure.rst", category="Cost"
+            expand(f"{REPORT}/machine/{{name}}.png", name=CHARTED), caption="../report/figure.rst", category="Cost"
         ),
         figures=report(
             [f"{REPORT}/figures/{name}.png" for name in ("training", "probe")]

@@ -1,6 +1,6 @@
 """The numbers of a benchmark in long form, and how one output is measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,35 +34,68 @@ class Cell:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Target:
+    """An image outputs are compared with, as the protocol has it, and its features for each perceptual metric."""
+
+    name: str
+    image: Tensor
+    features: Mapping[str, list[Tensor]]
+
+
+def targets_of(sample: Sample, protocol: Protocol, perceptual: Sequence[PerceptualMetric]) -> list[Target]:
+    """What every row of a sample is compared with: x_H_rec and hr; nothing where there is no high resolution."""
+    if sample.x_H is None:
+        return []
+    images = {"x_H_rec": protocol.output(sample.x_H_rec.float()), "hr": protocol.output(sample.x_H)}
+    return [Target(name, image, _features(image, protocol, perceptual)) for name, image in images.items()]
+
+
+def _features(image: Tensor, protocol: Protocol, perceptual: Sequence[PerceptualMetric]) -> dict[str, list[Tensor]]:
+    view = protocol.perceptual_view(image)
+    return {metric.name: metric.features(view) for metric in perceptual if metric.network is not None}
+
+
 def measure(
-    rendering: Rendering, f_H: Tensor | None, sample: Sample, protocol: Protocol, perceptual: Sequence[PerceptualMetric]
+    rendering: Rendering,
+    f_H: Tensor | None,
+    sample: Sample,
+    targets: Sequence[Target],
+    protocol: Protocol,
+    perceptual: Sequence[PerceptualMetric],
 ) -> Iterator[Measured]:
     """Every metric of an output: against both targets where there is a high-resolution image, and against x_L.
 
     Args:
         f_H: the high-resolution feature at the cut of the rendering's; None where there is none.
+        targets: of `targets_of`.
     """
     output = protocol.output(rendering.image.float())
-    if sample.x_H is not None:
-        yield from _paired(output, sample, protocol, perceptual)
+    if targets:
+        features = _features(output, protocol, perceptual)
+        for target in targets:
+            yield from _paired(output, features, target, sample.scale, protocol, perceptual)
         yield _feature_distance(rendering.feature, f_H)
     yield from _base(output, sample, protocol)
 
 
 def _paired(
-    output: Tensor, sample: Sample, protocol: Protocol, perceptual: Sequence[PerceptualMetric]
+    output: Tensor,
+    features: Mapping[str, list[Tensor]],
+    target: Target,
+    scale: int,
+    protocol: Protocol,
+    perceptual: Sequence[PerceptualMetric],
 ) -> Iterator[Measured]:
-    for name, raw in (("x_H_rec", sample.x_H_rec.float()), ("hr", sample.x_H)):
-        target = protocol.output(raw)
-        for metric, value in protocol.fidelity(output, target, sample.scale).items():
-            yield name, metric, number(value), ""
-        yield name, "hf_error", number(high_frequency_error(output, target)), ""
-        for metric in perceptual:
-            if metric.network is None:
-                yield name, metric.name, "", metric.reason
-            else:
-                distance = metric(protocol.perceptual_view(output), protocol.perceptual_view(target))
-                yield name, metric.name, number(distance), ""
+    for metric, value in protocol.fidelity(output, target.image, scale).items():
+        yield target.name, metric, number(value), ""
+    yield target.name, "hf_error", number(high_frequency_error(output, target.image)), ""
+    for metric in perceptual:
+        if metric.network is None:
+            yield target.name, metric.name, "", metric.reason
+        else:
+            distance = metric.distance(features[metric.name], target.features[metric.name])
+            yield target.name, metric.name, number(distance), ""
 
 
 def _feature_distance(feature: Tensor | None, f_H: Tensor | None) -> Measured:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
-from fsr.benchmark.cells import Cell, measure
+from fsr.benchmark.cells import Cell, measure, targets_of
 from fsr.benchmark.features import Extractor
 from fsr.config import Params
 from fsr.config.rows import CEILING
@@ -61,7 +61,8 @@ def benchmark_rows(
 
     Args:
         rivals: rows of methods of others, by name (`fsr.upscalers.rival_upscalers`).
-        paired: each image is the high resolution; else it is the low one, and there is none.
+        paired: each image is the high resolution; else it is the low one, there is none, and
+            `benchmark.base_only_images` may leave some out.
 
     Raises:
         ValueError: unknown upscaler, a field for other scales, an image too small.
@@ -78,18 +79,22 @@ def benchmark_rows(
         write_csv(files.cells, [asdict(cell) for cell in absent])
         return
     device = params.runtime.device
-    perceptual, extractor = load_perceptual(params.benchmark.perceptual, device), Extractor(params, device)
+    perceptual = load_perceptual(params.benchmark.perceptual, device, params.benchmark.dtype)
+    extractor = Extractor(params, device)
     images, what = manifest_files(dataset_manifest), "benchmark" if paired else "base-only"
+    images = images if paired else images[: params.benchmark.base_only_images]
     with progress_bar(f"{what} x{scale} {name}", len(images) * len(protocols) * len(upscalers)) as advance:
         for image, protocol, sample in prepared(images, protocols, scale, autoencoder, params, paired):
             shown = protocol is protocols[0]
             kept = (*params.report.gallery, *TARGET_ROWS) if shown else ()
+            targets = targets_of(sample, protocol, perceptual)
             if first:
                 write_pictures(files.pictures, image.stem, {"hr": sample.x_H, "lr": sample.x_L}, kept)
             for upscaler in upscalers:
                 rendering, f_H = render(upscaler, sample, params)
                 place = (protocol.name, scale, name, image.stem, upscaler.name)
-                cells += [Cell(*place, *found) for found in measure(rendering, f_H, sample, protocol, perceptual)]
+                measured = measure(rendering, f_H, sample, targets, protocol, perceptual)
+                cells += [Cell(*place, *found) for found in measured]
                 write_pictures(files.pictures, image.stem, {upscaler.name: rendering.image}, kept)
                 if shown:
                     extractor.add(upscaler.name, image, protocol.output(rendering.image.float()))

@@ -55,6 +55,9 @@ class Benchmark(Section):
     shards: Positive = Field(
         description="independent jobs a set's rows are measured in; any number gives the same table"
     )
+    base_only_images: Positive | None = Field(
+        description="of each set of data.base_only, by name the first so many; null for all"
+    )
     perceptual: Perceptual
     distribution: Distribution
     runtime: RuntimeSizes

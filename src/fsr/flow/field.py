@@ -174,7 +174,7 @@ class VectorField(ModelMixin, ConfigMixin):
     def _projected(self, f_t: Tensor, f_B: Tensor) -> Tensor:
         """in_proj of every f_t beside its f_B, whose part is computed once however many points share it.
 
-        Where the point is its condition itself, as in one step, both halves of the weights see the same: their sum does.
+        Where the point is its condition itself, as in one step, the sum of both halves of the weights does.
         """
         patch = self.config.patch
         of_f_t, of_f_B = self.in_proj.weight.chunk(2, dim=1)

@@ -2,9 +2,13 @@
 
 import math
 
+import cv2
+import numpy as np
+import torch
 from torch import Tensor
 
-SSIM_RADIUS = 5
+SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
+SSIM_CONSTANTS = (0.01, 0.03)  # times the range, which is 1
 
 
 def luma(images: Tensor) -> Tensor:
@@ -27,23 +31,34 @@ def psnr(images: Tensor, targets: Tensor) -> float:
 def ssim(images: Tensor, targets: Tensor, *, reflected: bool = False) -> float:
     """Structural similarity with the 11x11 Gaussian window of sigma 1.5, averaged over positions and channels.
 
+    Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
+
     Args:
         reflected: over every position, the images reflected at their border; else where the window lies inside.
 
     Raises:
         ValueError: a side is shorter than the window.
     """
-    # Its import takes seconds, and most jobs measure no SSIM.
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     if min(images.shape[-2:]) <= 2 * SSIM_RADIUS:
         raise ValueError(f"SSIM needs sides over {2 * SSIM_RADIUS} pixels, not {tuple(images.shape[-2:])}")
-    _, values = structural_similarity_index_measure(
-        images, targets, gaussian_kernel=True, sigma=1.5, data_range=1.0, return_full_image=True
-    )
-    return crop_border(values, 0 if reflected else SSIM_RADIUS).double().mean().item()
+    a, b = (x[0].permute(1, 2, 0).double().cpu().numpy() for x in (images, targets))
+    mean_a, mean_b = _window(a), _window(b)
+    covariance = _window(a * b) - mean_a * mean_b
+    variances = _window(a * a) - mean_a**2 + _window(b * b) - mean_b**2
+    steady, varying = (k**2 for k in SSIM_CONSTANTS)
+    values = (2 * mean_a * mean_b + steady) * (2 * covariance + varying)
+    values /= (mean_a**2 + mean_b**2 + steady) * (variances + varying)
+    border = 0 if reflected else SSIM_RADIUS
+    return float(values[border : len(values) - border, border : values.shape[1] - border].mean())
+
+
+def _window(values: np.ndarray) -> np.ndarray:
+    """(H, W, C) means under the window; OpenCV's separable filter takes a fiftieth of a 2-D convolution's time."""
+    side = 2 * SSIM_RADIUS + 1
+    blurred = cv2.GaussianBlur(values, (side, side), SSIM_SIGMA, borderType=cv2.BORDER_REFLECT_101)
+    return blurred.reshape(values.shape)  # it drops a single channel's axis
 
 
 def l1(images: Tensor, targets: Tensor) -> float:
-    """Mean absolute difference."""
-    return (images.double() - targets.double()).abs().mean().item()
+    """Mean absolute difference, summed in double precision."""
+    return (images - targets).abs().mean(dtype=torch.float64).item()

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -17,6 +18,7 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from fsr.config import Perceptual
 from fsr.metrics.features import download_to_hub, hub_file, load_weights
+from fsr.precision import autocast
 
 BACKBONES = {"lpips_alex": AlexNet_Weights.IMAGENET1K_V1.url, "lpips_vgg": VGG16_Weights.IMAGENET1K_V1.url}
 ST_LPIPS_WEIGHTS = Path(str(files("stlpips_pytorch")), "weights/vST0.0/alex_shift_tolerant.pth")
@@ -25,16 +27,17 @@ LEAST_SIDE = {"lpips_alex": 31, "lpips_vgg": 16, "st_lpips": 21}
 
 @dataclass(frozen=True)
 class PerceptualMetric:
-    """A loaded metric, or the reason why there is none.
+    """A loaded metric, or the reason why there is none; its convolutions run in `dtype`.
 
-    Call it on images and targets (B, 3, H, W) in [0, 1] for the mean of their B distances; lower is closer.
+    Call it on images and targets (B, 3, H, W) in [0, 1] for the mean of their B distances; lower is closer. Where an
+    image is compared with several, `features` of each are taken once, and `distance` is between those.
     """
 
     name: str
     network: nn.Module | None
     reason: str = ""
+    dtype: str = "float32"
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor, targets: Tensor) -> float:
         """The mean distance.
 
@@ -46,15 +49,36 @@ class PerceptualMetric:
                 f"{self.name} compares images of one shape, not {tuple(images.shape)} and {tuple(targets.shape)}; crop "
                 "or resize one of them"
             )
+        return self.distance(self.features(images), self.features(targets))
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Of each layer, features of unit length over channels.
+
+        Raises:
+            ValueError: the images are too small for the network.
+        """
         if min(images.shape[-2:]) < LEAST_SIDE[self.name]:
             raise ValueError(
                 f"{self.name} needs sides of {LEAST_SIDE[self.name]} pixels or more, not {tuple(images.shape[-2:])}; "
                 f"take larger images, or set benchmark.perceptual.{self.name} to skip"
             )
-        return self.network(images * 2 - 1, targets * 2 - 1).double().mean().item()
+        with autocast(images.device.type, self.dtype):
+            outputs = self.network.net(self.network.scaling_layer(images * 2 - 1))
+        return [lpips.normalize_tensor(output.float()) for output in outputs]
+
+    @torch.inference_mode()
+    def distance(self, of_images: Sequence[Tensor], of_targets: Sequence[Tensor]) -> float:
+        """The mean distance of images and targets with these features."""
+        weights = [getattr(self.network, f"lin{index}").model[-1].weight for index in range(self.network.L)]
+        found = [
+            F.conv2d((a - b).square(), weight).double().mean()
+            for a, b, weight in zip(of_images, of_targets, weights, strict=True)
+        ]
+        return torch.stack(found).sum().item()
 
 
-def load_perceptual(settings: Perceptual, device: str) -> list[PerceptualMetric]:
+def load_perceptual(settings: Perceptual, device: str, dtype: str = "float32") -> list[PerceptualMetric]:
     """A metric for each of lpips_alex, lpips_vgg and st_lpips that is not "skip", in this order.
 
     LPIPS (Zhang et al. 2018, arXiv 1801.03924) needs a backbone in torch hub's checkpoints: "auto" takes it where it
@@ -65,10 +89,10 @@ def load_perceptual(settings: Perceptual, device: str) -> list[PerceptualMetric]
         FileNotFoundError: what is required can be neither found nor downloaded; says what to do.
         ValueError: a damaged file of weights.
     """
-    return [_load(name, setting, device) for name, setting in settings if setting != "skip"]
+    return [_load(name, setting, device, dtype) for name, setting in settings if setting != "skip"]
 
 
-def _load(name: str, setting: Literal["auto", "require"], device: str) -> PerceptualMetric:
+def _load(name: str, setting: Literal["auto", "require"], device: str, dtype: str) -> PerceptualMetric:
     url = BACKBONES.get(name)
     if url and setting == "require":
         download_to_hub(url)
@@ -80,7 +104,8 @@ def _load(name: str, setting: Literal["auto", "require"], device: str) -> Percep
             raise FileNotFoundError(reason)
         return PerceptualMetric(name, None, reason)
     network = _lpips(name.removeprefix("lpips_"), path) if url else _st_lpips(path)
-    return PerceptualMetric(name, network.eval().requires_grad_(False).to(device))
+    network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return PerceptualMetric(name, network, dtype=dtype)
 
 
 def _lpips(backbone: str, path: Path) -> nn.Module:

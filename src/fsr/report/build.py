@@ -11,13 +11,15 @@ from fsr.files import read_json, write_text
 from fsr.report import tables
 from fsr.report.chapters.base import base_detail_chapter, base_only_chapter, colour_chapter
 from fsr.report.chapters.contextual import contextual_chapter
+from fsr.report.chapters.cuts import cuts_chapter
 from fsr.report.chapters.differences import differences_chapter, failures_chapter
 from fsr.report.chapters.distribution import distribution_chapter
 from fsr.report.chapters.measured import benchmark_chapter, diagnostics_chapter, primary_chapter
 from fsr.report.chapters.probe import probe_chapter
+from fsr.report.chapters.repeats import repeats_chapter
 from fsr.report.chapters.runtime import runtime_chapter
 from fsr.report.chapters.training import learning_rates_chapter, training_cost_chapter
-from fsr.report.columns import Resampling, columns
+from fsr.report.columns import Column, Resampling, columns
 from fsr.report.data import data_chapter, leakage_remarks
 from fsr.report.drawings import draw_all
 from fsr.report.inputs import Found, ReportInputs, read_inputs
@@ -31,7 +33,7 @@ from fsr.report.published import published_chapter, published_sheets
 from fsr.report.run import cost_line, probe_note, runtime_sheet, trained_note
 from fsr.report.sheets import Chapter
 
-MACHINE = ("runtime", "training_cost")  # chapters of what differs from machine to machine
+MACHINE = ("runtime", "training_cost", "cuts")  # chapters of what differs from machine to machine
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Numbers:
     """What is computed of the cells: `gains` and `failures` under the first protocol, the rest under all.
 
     Attributes:
+        first: the paired columns of the first protocol.
         macro: averages over sets.
         base_only: the summary of base-only cells.
         five: likewise, over the first images of the first base-only set.
     """
 
+    first: list[Column]
     summary: pd.DataFrame
     macro: pd.DataFrame
     differences: pd.DataFrame
@@ -84,6 +88,7 @@ def compute_numbers(params: Params, found: Found) -> Numbers:
     first = [column for column in paired if column.place[0] == params.benchmark.protocols[0]]
     five = [column.first(FEW) for column in without if column.place[2] == without[0].place[2]]
     return Numbers(
+        first=first,
         summary=tables.summarise(paired, found.rows, resampling),
         macro=tables.macro_average(paired, found.rows, resampling),
         differences=tables.difference_frame(paired, resampling),
@@ -116,12 +121,14 @@ def make_chapters(params: Params, found: Found, numbers: Numbers) -> dict[str, C
         "differences": differences_chapter(numbers.differences, rows, labels),
         "failures": failures_chapter(numbers.failures, upscalers, rows, images),
         "diagnostics": diagnostics_chapter(summary, numbers.differences, rows, labels, published("diagnostic")),
+        "repeats": repeats_chapter(summary, rows, labels),
         "benchmark": benchmark_chapter(summary, found.benchmark.absent, rows, labels, remarks),
         "runtime": runtime_chapter(found.runtime, rows, published("runtime")),
         "training_cost": training_cost_chapter(found.costs, found.published_costs, rows, scales),
         "learning_rates": learning_rates_chapter(found.searches),
         "published": published_chapter(found.published, found.benchmark.sets, scales),
         "probe": probe_chapter(found.probe, scales, trained, published("probe")),
+        "cuts": cuts_chapter(params, numbers.first, found.trained.cut, found.probed, found.runtime, rows),
         "data": data_chapter(found.sets, found.leakage),
     }
 
@@ -148,7 +155,7 @@ def make_content(
         "probe": probe_note(params, found.selected),
         "cost": cost_line(read_json(results.train_runtime)),
     }
-    probed = runtime_sheet(pd.read_csv(results.probe_runtime), found.probe)
+    probed = runtime_sheet(found.probe_runtime, found.probe)
     return Content(
         experiment=params.experiment,
         scales=scales,

@@ -66,11 +66,17 @@ class Found:
     leakage: Leakage
     published: pd.DataFrame
     probe: pd.DataFrame
+    probe_runtime: pd.DataFrame
     selected: Mapping[str, Any]
     trained: TrainedCut
     costs: pd.DataFrame
     published_costs: pd.DataFrame
     searches: list[dict[str, Any]]
+
+    @property
+    def probed(self) -> pd.DataFrame:
+        """The probe's table beside what it measured on its machine."""
+        return self.probe.merge(self.probe_runtime, on="cut")
 
     @property
     def tested(self) -> dict[str, str]:
@@ -99,6 +105,7 @@ def read_inputs(params: Params, results: ReportInputs) -> Found:
         leakage=read_leakage(results.leakage),
         published=read_published(results.published),
         probe=read_probe(results.probe),
+        probe_runtime=pd.read_csv(results.probe_runtime),
         selected=read_json(results.selected_cut),
         trained=read_trained_cut(results.trained_cut),
         costs=read_costs(results.train_runtime, results.rivals),

@@ -56,8 +56,8 @@ FIXED_ROWS = {
     "hr": Row("high resolution", "image"),
     "lr": Row("low resolution", "image"),
 }
-PROPER = {"fsr": "FSR", "lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN", "esrgan": "ESRGAN",
-          "realesrgan": "Real-ESRGAN", "rcan": "RCAN", "edsr": "EDSR"}  # fmt: skip
+PROPER = {"fsr": "FSR", "lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN",
+          "esrgan": "ESRGAN", "realesrgan": "Real-ESRGAN", "rcan": "RCAN", "edsr": "EDSR"}  # fmt: skip
 BUDGETS = {"steps": "same steps", "time": "same time"}
 NOISED = "with RNA noise (before re-denoising, not an output)"
 

@@ -33,7 +33,9 @@ def recipe_of(params: Params, method: str, cut: str, autoencoder: FrozenAutoenco
     """
     settings = params.rivals.methods.get(method)
     if isinstance(settings, OtherField):
-        return FieldRecipe(with_field_of(params, settings), cut if settings.cut == "best" else settings.cut, autoencoder)
+        return FieldRecipe(
+            with_field_of(params, settings), cut if settings.cut == "best" else settings.cut, autoencoder
+        )
     if method == FSR:
         return FieldRecipe(params, cut, autoencoder)
     return build_recipe(params, method, autoencoder)
