@@ -3,10 +3,11 @@
 import pytest
 from jobs import cache_of, params_of
 
+from fsr.config import Rivals
 from fsr.config.rows import rival_rows, trained_methods, trained_rows
 from fsr.files import read_json, write_json
 from fsr.rivals import load_rival
-from fsr.rivals.training import changed, search_rate, steps_of, time_steps, train_rival
+from fsr.rivals.training import changed, search_rate, steps_of, time_steps, train_rival, trainer_of
 from fsr.train import RunFiles, Trainer
 
 
@@ -106,3 +107,20 @@ def test_only_what_the_rows_need_is_trained():
     assert trained() == []
     assert trained("lsrna_time_matched", "lsrna_time", "lua_steps") == ["lsrna_time", "lua_steps"]
     assert set(rival_rows(params.rivals)) >= {"lsrna_steps_noised", "lua_time"}
+
+
+def test_fields_that_differ_in_size_or_weights_have_runs_of_their_own(manifest, autoencoder, tmp_path):
+    """Or one would go on from another's checkpoint."""
+    field = {"kind": "fsr", "cut": "f3", "group": ""}
+    methods = {
+        "plain": field | {"field": {}, "losses": {}},
+        "wide": field | {"field": {"hidden": 16}, "losses": {}},
+        "pixels": field | {"field": {}, "losses": {"one_step": 0.0}},
+    }
+    params = params_of()
+    rivals = Rivals.model_validate(params.rivals.model_dump() | {"methods": methods})
+    params = params.model_copy(update={"rivals": rivals})
+    runs = [trainer_of(params, name, "f4", manifest, autoencoder, tmp_path) for name in (*methods, "fsr")]
+    assert len({run.folder for run in runs}) == 4
+    assert [run.model.config.cut for run in runs] == ["f3", "f3", "f3", "f4"]
+    assert runs[1].model.config.hidden == 16

@@ -25,20 +25,20 @@ STAGES = 3  # LUA's: a step of each is timed
 REMEDY = "set train.batch or the sizes in rivals.methods lower"
 
 
-def recipe_of(params: Params, method: str, cut: str, autoencoder: FrozenAutoencoder) -> Recipe:
-    """The recipe of "fsr" at `cut`, or of a method of `rivals.methods`; another field may have a cut of its own.
+def trainer_of(
+    params: Params, method: str, cut: str, manifest: Path, autoencoder: FrozenAutoencoder, work: Path
+) -> Trainer:
+    """The run of "fsr" at `cut`, or of a method of `rivals.methods`; another field may have a cut of its own.
 
     Raises:
         ValueError: no such method, or none that is trained.
     """
     settings = params.rivals.methods.get(method)
     if isinstance(settings, OtherField):
-        return FieldRecipe(
-            with_field_of(params, settings), cut if settings.cut == "best" else settings.cut, autoencoder
-        )
-    if method == FSR:
-        return FieldRecipe(params, cut, autoencoder)
-    return build_recipe(params, method, autoencoder)
+        params, cut = with_field_of(params, settings), cut if settings.cut == "best" else settings.cut
+    of_field = method == FSR or isinstance(settings, OtherField)
+    recipe: Recipe = FieldRecipe(params, cut, autoencoder) if of_field else build_recipe(params, method, autoencoder)
+    return Trainer(params, recipe, manifest, work)
 
 
 def with_field_of(params: Params, other: OtherField) -> Params:
@@ -70,7 +70,7 @@ def search_rate(
     steps, runs = params.rivals.search_steps, []
     for rate in params.rivals.learning_rates:
         own = changed(params, lr=rate, steps=steps, validate_every=steps)
-        trainer = Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, work)
+        trainer = trainer_of(own, method, cut, manifest, autoencoder, work)
         psnr, reason = math.nan, "validation is not finite"
         try:
             with memory_explained(f"the search for {method}'s learning rate", REMEDY):
@@ -99,7 +99,7 @@ def time_steps(
     own = changed(params, steps=(ROUNDS + 1) * STAGES * turn_of(params))
     with memory_explained("timing all methods side by side", REMEDY), TemporaryDirectory() as fresh:
         timed = {
-            method: _Timed(Trainer(own, recipe_of(own, method, cut, autoencoder), manifest, Path(fresh)))
+            method: _Timed(trainer_of(own, method, cut, manifest, autoencoder, Path(fresh)))
             for method in (FSR, *trained_methods(params))
         }
         in_turns("time steps", {method: item.measure for method, item in timed.items()})
@@ -175,7 +175,7 @@ def train_rival(
     own = changed(params, lr=rate, steps=steps, tracking=params.tracking.mode)
     if row.seed is not None:
         own = own.model_copy(update={"seed": row.seed})
-    trainer = Trainer(own, recipe_of(own, row.method, cut, autoencoder), manifest, work)
+    trainer = trainer_of(own, row.method, cut, manifest, autoencoder, work)
     with memory_explained(f"training {model}", REMEDY):
         trainer.run(steps)
     export(trainer, files)
