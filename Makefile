@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 1
 
-.PHONY: study test lint tiny smoke readme adopt push pull settle stages clean
+.PHONY: study test lint tiny smoke published readme adopt push pull settle stages clean
 
 # The packages are installed once, and again when what is asked for changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,13 +32,21 @@ tiny: $(VENV)/.installed
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) all --configfile experiments/smoke.yaml
 
+# The readers' copy of a study's tables and charts, which git keeps; photographs of test sets only where they are the embedded ones.
+STUDY ?= taef2
+PUBLISHED = results/$(STUDY)/published
+published:
+	rm -rf $(PUBLISHED) && mkdir -p $(PUBLISHED)/figures
+	cp -r results/$(STUDY)/report/machine results/$(STUDY)/report/tables $(PUBLISHED)
+	cp $(addprefix results/$(STUDY)/report/figures/,$(if $(filter embedded,$(STUDY)),*,psnr*.png training.png probe.png)) $(PUBLISHED)/figures
+	cp results/$(STUDY)/report/provenance.json $(PUBLISHED)
+
 # The generated parts of README.md and docs/, and the field that the package carries, from the embedded study's results.
 readme: study
-	rm -rf docs/embedded && mkdir docs/embedded
-	cp -r results/embedded/report/figures results/embedded/report/machine results/embedded/report/tables docs/embedded
+	$(MAKE) published STUDY=embedded
 	$(BIN)/fsr publish results/embedded -o src/fsr/flow/embedded
-	$(BIN)/fsr readme README.md results docs/embedded/tables/primary.md
-	$(BIN)/fsr readme README.md probe docs/embedded/tables/probe.md
+	$(BIN)/fsr readme README.md results results/embedded/published/tables/primary.md
+	$(BIN)/fsr readme README.md probe results/embedded/published/tables/probe.md
 	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md
 	{ echo '```mermaid'; $(BIN)/snakemake --rulegraph mermaid-js all 2>/dev/null | sed '/^---$$/,/^---$$/d; /style /d'; echo '```'; } > .cache/rulegraph.md
 	$(BIN)/fsr readme README.md rulegraph .cache/rulegraph.md

@@ -279,8 +279,8 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
 @pytest.mark.parametrize(
     ("text", "block", "path"),
     [
-        ("README.md", "results", "docs/embedded/tables/primary.md"),
-        ("README.md", "probe", "docs/embedded/tables/probe.md"),
+        ("README.md", "results", "results/embedded/published/tables/primary.md"),
+        ("README.md", "probe", "results/embedded/published/tables/probe.md"),
         ("docs/training.md", "ablation", "results/ablation/ablation/ablation.md"),
     ],
 )

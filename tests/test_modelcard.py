@@ -33,7 +33,7 @@ def study(root, tmp_path, monkeypatch) -> Path:
     (results / "train/runtime.json").write_text(json.dumps({"steps": 8641, "crops": 34564}))
     (results / "report/tables").mkdir(parents=True)
     for name in TABLES:
-        shutil.copy(root / "docs/embedded/tables" / name, results / "report/tables" / name)
+        shutil.copy(root / "results/embedded/published/tables" / name, results / "report/tables" / name)
     for job in ("train", "report"):
         about = {"outputs": [results / job], "wildcards": {}, "threads": 1, "inputs": [], "repository": tmp_path}
         write_provenance(results / job / "provenance.json", rule=job, params=params, **about)
