@@ -234,11 +234,15 @@ def test_a_set_is_generated_where_it_is_not_at_hand(root, tmp_path):
     assert "generate" not in planned(root, folder)
 
 
-def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
+def test_one_field_for_two_scales_tried_at_two_cuts_beside_other_fields(root, tmp_path):
     folder = new_study(root, tmp_path)
     change(folder, lambda values: (values.update(scales=[2, 4]), values["latents"].update(crop_size=64)))
     change(folder, lambda values: values["probe"].update(margin=10.0))
-    rows = ["bicubic", "decoded_bicubic", "feature_bicubic", "fsr", "lua_steps", "vae_roundtrip"]
+    other = {"kind": "fsr", "cut": "f3", "field": {"hidden": 16}, "losses": {"rgb": 1.0}, "group": "one size"}
+    change(folder, lambda values: values["rivals"].update(seeds=[7]))
+    change(folder, lambda values: values["rivals"]["methods"].update(fsr_wide=other, fsr_last=other | {"cut": "f5"}))
+    fields = ["fsr", "fsr_seed7", "fsr_wide_steps", "fsr_last_steps", "feature_bicubic_f3"]
+    rows = ["bicubic", "decoded_bicubic", "feature_bicubic", *fields, "lua_steps", "vae_roundtrip"]
     change(folder, lambda values: values["benchmark"].update(upscalers=rows))
     output = snakemake(root, folder, "all")
     assert output.returncode == 0, output.stdout + output.stderr
@@ -255,6 +259,15 @@ def test_one_field_for_two_scales_tried_at_two_cuts(root, tmp_path):
     psnr = {row["scale"]: float(row["psnr"]) for row in rows if row["upscaler"] == "bicubic" and row["target"] == "hr"}
     assert psnr["4"] < psnr["2"]
     assert len([row for row in rows if row["upscaler"] == "lua_steps" and row["target"] == "hr"]) == 2
+    psnr = {row["upscaler"]: row["psnr"] for row in rows if row["scale"] == "2" and row["target"] == "x_H_rec"}
+    assert len({psnr[name] for name in fields}) == len(fields), "each is another field"
+    wide = json.loads((results / "rivals/fsr_wide_steps/model/config.json").read_text())
+    assert (wide["cut"], wide["hidden"]) == ("f3", 16)
+    repeats = list(csv.DictReader((results / "report/tables/repeats.csv").open()))
+    spread = {row["scale"]: float(row["spread"]) for row in repeats if row["target"] == "x_H_rec"}
+    assert spread["2"] == pytest.approx(abs(float(psnr["fsr"]) - float(psnr["fsr_seed7"])), rel=1e-5)
+    cuts = list(csv.DictReader((results / "report/machine/cuts.csv").open()))
+    assert {(row["cut"], row["upscaler"]) for row in cuts} == {("f3", "fsr_wide_steps"), ("f5", "fsr_last_steps")}
 
 
 def test_a_method_that_is_not_measured_is_not_trained(root, copied):
