@@ -4,7 +4,8 @@ from fsr.config.rows import FIELD_ONLY, FSR, rival_rows, searched_methods, train
 
 RIVALS = f"{RESULTS}/rivals"
 TRAINED = {row.model: row for row in trained_rows(PARAMS)}
-SEARCHED = [FSR, *searched_methods(PARAMS)] if TRAINED else []
+OTHERS = searched_methods(PARAMS)
+SEARCHED = [FSR, *OTHERS] if OTHERS else []
 # Weights that others trained, of the rows that are measured.
 PRETRAINED = [rival_rows(PARAMS.rivals).get(name) for name in PARAMS.benchmark.upscalers]
 RIVAL_FILES = sorted({PARAMS.rivals.methods[row.method].weights for row in PRETRAINED if row and not row.budget})

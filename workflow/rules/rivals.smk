@@ -4,7 +4,7 @@
 rule train_rival:
     input:
         search=lambda wildcards: expand(
-            rules.search_rate.output.search, method={TRAINED[wildcards.model].method}.intersection(SEARCHED) - {FSR}
+            rules.search_rate.output.search, method={TRAINED[wildcards.model].method}.intersection(OTHERS)
         ),
         # Times differ from run to run: timing again trains nothing again by itself. Snakemake does not look for what else has
         # changed in a job behind an ancient file that is made anew: all that may change here must trigger another input too.
@@ -36,7 +36,7 @@ rule train_rival:
     params:
         **sections("seed", "scales", "runtime", "vae"),
         train=lambda wildcards: (
-            SHARED_TRAIN if TRAINED[wildcards.model].method in set(SEARCHED) - {FSR} else config["train"]
+            SHARED_TRAIN if TRAINED[wildcards.model].method in OTHERS else config["train"]
         ),
         method=lambda wildcards: METHODS.get(TRAINED[wildcards.model].method),
         work=".cache/rivals",
