@@ -14,6 +14,7 @@ from fsr.report.chapters.contextual import contextual_chapter
 from fsr.report.chapters.cuts import cuts_chapter
 from fsr.report.chapters.differences import differences_chapter, failures_chapter
 from fsr.report.chapters.distribution import distribution_chapter
+from fsr.report.chapters.headline import headline_chapter
 from fsr.report.chapters.measured import benchmark_chapter, diagnostics_chapter, primary_chapter
 from fsr.report.chapters.probe import probe_chapter
 from fsr.report.chapters.repeats import repeats_chapter
@@ -112,6 +113,7 @@ def make_chapters(params: Params, found: Found, numbers: Numbers) -> dict[str, C
 
     trained = trained_note(found.trained, found.selected)
     return {
+        "headline": headline_chapter(summary, rows, labels),
         "primary": primary_chapter(summary, rows, labels, remarks),
         "contextual": contextual_chapter(summary, found.published, rows, labels),
         "base_detail": base_detail_chapter(numbers.macro, rows, found.tested, published("base_detail")),

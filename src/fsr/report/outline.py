@@ -26,7 +26,7 @@ def sections(
     leakage = [figures["leakage"]] if "leakage" in figures else []
     training = (notes["cost"], figures["training"], figures["validation"], chapters["training_cost"])
     return [
-        Section("primary", "Primary result", (chapters["primary"], *(at.psnr for at in scales))),
+        Section("primary", "Primary result", (chapters["headline"], chapters["primary"], *(at.psnr for at in scales))),
         Section("contextual", "Against the raw image", (chapters["contextual"],)),
         Section(
             "base", "Base and detail", (chapters["base_detail"], chapters["base_only"], *(at.compared for at in scales))
