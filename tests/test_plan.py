@@ -374,3 +374,14 @@ def test_the_command_prints_json(command, root):
     plan = plan_step(params, "f3")
     expected = asdict(plan) | {"fixed": plan.fixed, "total": plan.total, "remedies": []}
     assert json.loads(result.stdout) == [expected]
+
+
+def test_given_a_speed_the_plan_says_seconds_and_hours_also_as_markdown(command, root):
+    given = [*command, "--cut", "f3", "--tflops", "0.5", "--markdown"]
+    lines = CliRunner().invoke(app, given).stdout.splitlines()
+    heads, line = ([cell.strip() for cell in text.strip("|").split("|")] for text in (lines[2], lines[4]))
+    found = dict(zip(heads, line, strict=True))
+    params = changed(read_yaml(Params, root / "tests/tiny/params.yaml"), {"vae.path": "embedded"})
+    seconds = plan_step(params, "f3").step_flops / 0.5e12
+    assert float(found["s per step"]) == pytest.approx(seconds, rel=0.01)
+    assert float(found["hours of all steps"]) == pytest.approx(seconds * params.train.steps / 3600, rel=0.01)

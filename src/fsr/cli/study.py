@@ -44,22 +44,29 @@ def plan(
     cut: Annotated[list[str] | None, typer.Option(help="A cut, once or more; every one of probe.cuts.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="A change: train.field.hidden=64.")] = None,
     memory: Annotated[float | None, typer.Option(min=0, help="GiB there are; says what to change for less.")] = None,
+    tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="What the device keeps up, per second: adds seconds and hours.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON, memory in bytes.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table as Markdown.")] = False,
 ) -> None:
     """Predict memory and FLOPs of a training step at each cut, from the autoencoder's config.json; nothing is run."""
     import json
 
     from rich import print as show
 
-    from fsr.plan import as_json, changed, parse_setting, plan_cuts, shown_plans
+    from fsr.plan import as_json, changed, parse_setting, plan_cuts, plans_markdown, shown_plans
 
     values = changed(merged_params(params), dict(map(parse_setting, setting or [])))
     limit = None if memory is None else round(memory * 2**30)
+    speed = None if tflops is None else tflops * 1e12
     planned = plan_cuts(values, cut or values.probe.cuts, limit)
     if json_:
         typer.echo(json.dumps(as_json(planned), indent=2))
+    elif markdown:
+        typer.echo(plans_markdown(values, planned, limit, speed), nl=False)
     else:
-        show(shown_plans(values, planned, limit))
+        show(shown_plans(values, planned, limit, speed))
 
 
 @app.command()

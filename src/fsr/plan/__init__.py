@@ -4,7 +4,7 @@ from fsr.plan.advice import CutPlan, Remedy, find_remedies, plan_cuts
 from fsr.plan.settings import changed, parse_setting
 from fsr.plan.step import StepPlan, plan_step
 from fsr.plan.structure import model_from_config
-from fsr.plan.table import as_json, shown_plans
+from fsr.plan.table import as_json, plans_markdown, shown_plans
 
 __all__ = [
     "CutPlan",
@@ -17,5 +17,6 @@ __all__ = [
     "parse_setting",
     "plan_cuts",
     "plan_step",
+    "plans_markdown",
     "shown_plans",
 ]

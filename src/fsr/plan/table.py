@@ -17,24 +17,67 @@ from fsr.precision import autocast_dtype
 GIB = 2**30
 
 
-def shown_plans(params: Params, planned: Sequence[CutPlan], limit: int | None = None) -> Group:
-    """A line for each cut; below the table, for each cut over `limit` bytes, what to change."""
-    train, runtime = params.train, params.runtime
-    table = Table(
-        title=f"{params.experiment}: predicted memory of training, GiB in a process",
-        caption=f"crops of {params.latents.crop_size} pixels, batch {train.batch}, accumulation {train.accumulation}, "
-        f"processes {train.processes}, {autocast_dtype(runtime)} on {runtime.device}; peak = fixed + the larger of "
-        "step and validation",
-    )
+def shown_plans(
+    params: Params, planned: Sequence[CutPlan], limit: int | None = None, speed: float | None = None
+) -> Group:
+    """A line for each cut; below the table, for each cut over `limit` bytes, what to change.
+
+    Args:
+        speed: operations a second that the device keeps up in training; for the seconds of a step, and the hours.
+    """
+    table = Table(title=_title(params), caption=_caption(params))
     table.add_column("cut")
-    for heading in ("field's\nweights", "TFLOPs\nstep", "TFLOPs\ninference", "fixed", "step", "valid-\nation", "peak"):
+    for heading in headings(speed):
         table.add_column(heading, justify="right")
-    for plan in (item.plan for item in planned):
-        memory = (plan.fixed, plan.activations, plan.validation, plan.total)
-        flops = (f"{value / 1e12:.3g}" for value in (plan.step_flops, plan.inference_flops))
-        table.add_row(plan.cut, f"{plan.parameters:,}", *flops, *(f"{value / GIB:.2f}" for value in memory))
-    over = [item for item in planned if limit is not None and item.plan.total > limit]
-    return Group(table, *(Text(advice(item, limit)) for item in over))
+    for item in planned:
+        table.add_row(*cells(item.plan, params.train.steps, speed))
+    return Group(table, *map(Text, advices(planned, limit)))
+
+
+def plans_markdown(
+    params: Params, planned: Sequence[CutPlan], limit: int | None = None, speed: float | None = None
+) -> str:
+    """The same as Markdown."""
+    lines = [("cut", *headings(speed)), (":---", *["---:"] * len(headings(speed)))]
+    lines += [cells(item.plan, params.train.steps, speed) for item in planned]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    told = [f"**{_title(params)}**", table, _caption(params), *advices(planned, limit)]
+    return "\n\n".join(told) + "\n"
+
+
+def _title(params: Params) -> str:
+    return f"{params.experiment}: predicted memory of training, GiB in a process"
+
+
+def _caption(params: Params) -> str:
+    train, runtime = params.train, params.runtime
+    return (
+        f"crops of {params.latents.crop_size} pixels, batch {train.batch}, accumulation {train.accumulation}, "
+        f"processes {train.processes}, {autocast_dtype(runtime)} on {runtime.device}; peak = fixed + the larger of "
+        "step and validation"
+    )
+
+
+def headings(speed: float | None) -> tuple[str, ...]:
+    """Of the columns beside the cut."""
+    known = ("field's weights", "TFLOPs step", "TFLOPs inference", "fixed", "step", "validation", "peak")
+    return known if speed is None else (*known, "s per step", "hours of all steps")
+
+
+def cells(plan: StepPlan, steps: int, speed: float | None) -> tuple[str, ...]:
+    """A line of the table."""
+    memory = (plan.fixed, plan.activations, plan.validation, plan.total)
+    flops = (f"{value / 1e12:.3g}" for value in (plan.step_flops, plan.inference_flops))
+    line = (plan.cut, f"{plan.parameters:,}", *flops, *(f"{value / GIB:.2f}" for value in memory))
+    if speed is None:
+        return line
+    seconds = plan.step_flops / speed
+    return (*line, f"{seconds:.3g}", f"{seconds * steps / 3600:.3g}")
+
+
+def advices(planned: Sequence[CutPlan], limit: int | None) -> list[str]:
+    """What to change, for each cut over `limit` bytes."""
+    return [advice(item, limit) for item in planned if limit is not None and item.plan.total > limit]
 
 
 def advice(item: CutPlan, limit: int) -> str:
