@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 1
 
-.PHONY: study test lint tiny smoke published readme adopt push pull settle stages clean
+.PHONY: study test lint tiny smoke published readme texts adopt push pull settle stages clean
 
 # The packages are installed once, and again when what is asked for changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -45,11 +45,13 @@ published:
 readme: study
 	$(MAKE) published STUDY=embedded
 	$(BIN)/fsr publish results/embedded -o src/fsr/flow/embedded
-	$(BIN)/fsr readme README.md results results/embedded/published/tables/primary.md
-	$(BIN)/fsr readme README.md probe results/embedded/published/tables/probe.md
-	$(BIN)/fsr readme docs/training.md ablation results/ablation/ablation/ablation.md
+	$(MAKE) texts
 	{ echo '```mermaid'; $(BIN)/snakemake --rulegraph mermaid-js all 2>/dev/null | sed '/^---$$/,/^---$$/d; /style /d'; echo '```'; } > .cache/rulegraph.md
-	$(BIN)/fsr readme README.md rulegraph .cache/rulegraph.md
+	$(BIN)/fsr readme docs/workflow.md rulegraph .cache/rulegraph.md
+
+# The tables in the texts, from what is published: text, name of the block, file.
+texts: $(VENV)/.installed
+	while read -r text block table; do $(BIN)/fsr readme "$$text" "$$block" "$$table" || exit 1; done < docs/tables.txt
 
 # Snakemake and DVC together (workflow/exchange.py). adopt: what plain Snakemake made, into DVC. push: to the remote, without
 # images that may not be given to others. pull: after a clone, results without computing them. settle: after dvc checkout.

@@ -16,6 +16,7 @@ from fsr.provenance import module_sources
 from fsr.sections import Section, read_yaml
 from fsr.train.schedule import RESUMABLE, run_key
 
+ROOT = Path(__file__).parents[1]
 NOUNS = ("data", "latents", "probe", "train", "rivals", "benchmark", "report")
 
 
@@ -276,19 +277,20 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
     assert {name for name, weight in params.train.losses.model_dump().items() if not weight} == decided_by_ablation
 
 
-@pytest.mark.parametrize(
-    ("text", "block", "path"),
-    [
-        ("README.md", "results", "results/embedded/published/tables/primary.md"),
-        ("README.md", "probe", "results/embedded/published/tables/probe.md"),
-        ("docs/training.md", "ablation", "results/ablation/ablation/ablation.md"),
-    ],
-)
+@pytest.mark.parametrize(("text", "block", "path"), map(str.split, (ROOT / "docs/tables.txt").read_text().splitlines()))
 def test_tables_in_texts_are_the_committed_results(root, text, block, path):
     shown = (root / text).read_text().split(f"<!-- fsr:{block} -->")[1].split(f"<!-- /fsr:{block} -->")[0]
     # As committed: a run on another machine may differ in the last digit.
     committed = subprocess.run(["git", "show", f":{path}"], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert shown.strip() == committed.strip(), "run: make readme"
+    assert shown.strip() == committed.strip(), "run: make texts"
+
+
+def test_every_block_of_a_text_has_its_table(root):
+    listed = {tuple(line.split()[:2]) for line in (root / "docs/tables.txt").read_text().splitlines()}
+    texts = [root / "README.md", *(root / "docs").glob("*.md")]
+    names = {(file.relative_to(root).as_posix(), name) for file in texts
+             for name in re.findall(r"<!-- fsr:(\w+) -->", file.read_text())}  # fmt: skip
+    assert names - {("docs/workflow.md", "rulegraph")} == listed
 
 
 def test_a_target_stands_before_the_option_that_takes_several_files(root):
@@ -300,10 +302,10 @@ def test_a_target_stands_before_the_option_that_takes_several_files(root):
         assert re.search(r"(all|ablation) --configfile experiments/\w+\.yaml(?! +[\w-]+ *$)", command), command
 
 
-def test_the_readmes_rulegraph_is_the_workflows(root):
+def test_the_rulegraph_is_the_workflows(root):
     """Every rule of the study is in the drawing, under its name."""
-    readme = (root / "README.md").read_text()
-    drawn = set(re.findall(r"id\d+\[(\w+)\]", readme.split("<!-- fsr:rulegraph -->")[1]))
+    text = (root / "docs/workflow.md").read_text()
+    drawn = set(re.findall(r"id\d+\[(\w+)\]", text.split("<!-- fsr:rulegraph -->")[1]))
     on_request = {"ablation.smk"}
     chapters = [file for file in (root / "workflow/rules").glob("*.smk") if file.name not in on_request]
     text = "".join(file.read_text() for file in chapters)
