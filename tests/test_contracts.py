@@ -277,7 +277,9 @@ def test_the_default_experiments_rows_and_cuts_are_complete(root):
     assert {name for name, weight in params.train.losses.model_dump().items() if not weight} == decided_by_ablation
 
 
-@pytest.mark.parametrize(("text", "block", "path"), map(str.split, (ROOT / "docs/tables.txt").read_text().splitlines()))
+@pytest.mark.parametrize(
+    ("text", "block", "path"), [line.split() for line in (ROOT / "docs/tables.txt").read_text().splitlines()]
+)
 def test_tables_in_texts_are_the_committed_results(root, text, block, path):
     shown = (root / text).read_text().split(f"<!-- fsr:{block} -->")[1].split(f"<!-- /fsr:{block} -->")[0]
     # As committed: a run on another machine may differ in the last digit.
