@@ -61,7 +61,7 @@ def cuts_chapter(
             frames += [_line(group, field, scores, scale, name) for field in fields for name in field.psnr]
     if not sheets:
         return Chapter(NONE)
-    sheets += [*_ranks_sheet(ranks), _flips_sheet(probe)]
+    sheets += [*_ranks_sheet(ranks), _orders_sheet(probe)]
     return Chapter(TEXT, tuple(sheets), frame=pd.DataFrame(frames))
 
 
@@ -153,8 +153,8 @@ def _ranks_sheet(lines: Sequence[tuple[Cell, ...]]) -> tuple[Sheet, ...]:
     return (Sheet(told, columns, tuple(lines), ("fields of", "scale")),) if lines else ()
 
 
-def flips(probe: pd.DataFrame) -> list[tuple[tuple[str, ...], dict[str, str]]]:
-    """(cuts left out, {score: the cut it puts first}) for every set of candidates that leaves out none, one or two.
+def orders(probe: pd.DataFrame) -> list[tuple[tuple[str, ...], dict[str, list[str]]]]:
+    """(cuts left out, {score: the others, best first}) for every set of candidates that leaves out none, one or two.
 
     Args:
         probe: as `cuts_chapter` takes it.
@@ -166,21 +166,20 @@ def flips(probe: pd.DataFrame) -> list[tuple[tuple[str, ...], dict[str, str]]]:
     for out in (left for count in range(MOST_LEFT_OUT + 1) for left in combinations(means, count)):
         kept = {cut: mean for cut, mean in means.items() if cut not in out}
         if len(kept) >= 2:
-            relative = min_max_scores(kept)
-            absolute = usable.loc[list(kept), "score"].idxmax()
-            found.append((out, {"score": absolute, "prototype_score": max(relative, key=relative.get)}))
+            scores = {"score": usable["score"], "prototype_score": min_max_scores(kept)}
+            found.append((out, {name: sorted(kept, key=lambda cut: -score[cut]) for name, score in scores.items()}))
     return found
 
 
-def _flips_sheet(probe: pd.DataFrame) -> Sheet:
-    """Which cut each score puts first, as candidates that it does not choose are left out."""
-    found = flips(probe)
-    chosen = found[0][1]
-    body = []
-    for out, first in found:
-        cells = [
-            Cell(first[column], bold=first[column] != chosen[column] and chosen[column] not in out) for column in SCORES
-        ]
+def _orders_sheet(probe: pd.DataFrame) -> Sheet:
+    """How each score orders the candidates that are left when some are left out."""
+    found = orders(probe)
+    whole, body = found[0][1], []
+    for out, order in found:
+        cells = []
+        for name in SCORES:
+            same = order[name] == [cut for cut in whole[name] if cut not in out]
+            cells.append(Cell(" > ".join(order[name]), bold=not same))
         body.append((Cell(", ".join(out) or "none"), *cells))
-    told = "First cut when candidates are left out; bold: another than before, though the first is still among them"
-    return Sheet(told, ("left out", *(f"{label} score" for label in SCORES.values())), tuple(body))
+    told = "Order of the cuts when candidates are left out; bold: not the order they had among all"
+    return Sheet(told, ("left out", *(f"by the {label} score" for label in SCORES.values())), tuple(body))
