@@ -107,3 +107,13 @@ def test_the_cost_falls_towards_the_end_of_the_decoder_for_the_tail(params, auto
 )
 def test_broken_decodes(pixel, l1_error, broken):
     assert is_broken(torch.full((1, 3, 2, 2), pixel), l1_error) is broken
+
+
+def test_a_cache_of_half_precision_is_probed_in_bfloat16(params, photos, autoencoder, tmp_path):  # noqa: F811
+    """Autocast on a CPU takes no float16: crops are read outside it."""
+    runtime = params.runtime.model_copy(update={"dtype": "bfloat16"})
+    latents = params.latents.model_copy(update={"dtype": "float16"})
+    half = params.model_copy(update={"runtime": runtime, "latents": latents})
+    cache = build(half, photos, autoencoder, tmp_path / "half/manifest.json")
+    report = probed(half, "f3", cache, autoencoder, tmp_path)
+    assert report["status"] == "ok" and all(report["per_crop"]["rgb_l1"])
