@@ -40,6 +40,7 @@ published:
 	cp -r results/$(STUDY)/report/machine results/$(STUDY)/report/tables $(PUBLISHED)
 	cp $(addprefix results/$(STUDY)/report/figures/,$(if $(filter embedded,$(STUDY)),*,psnr*.png training.png probe.png)) $(PUBLISHED)/figures
 	cp results/$(STUDY)/report/provenance.json $(PUBLISHED)
+	$(if $(filter-out embedded,$(STUDY)),rm $(PUBLISHED)/tables/per_image*.csv) # megabytes, which the study makes again
 	$(if $(filter taef2,$(STUDY)),$(BIN)/fsr publish results/$(STUDY) -o $(PUBLISHED)/field)
 
 # The generated parts of README.md and docs/, and the field that the package carries, from the embedded study's results.
