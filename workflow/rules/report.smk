@@ -2,7 +2,17 @@
 
 REPORT = f"{RESULTS}/report"
 SUFFIXES = ["", *(f"_x{scale}" for scale in PARAMS.scales[1:])]  # of figures, one a scale
-SHEETS = ["headline", "benchmark", "primary", "contextual", "base_detail", "base_only", "distribution", "differences", "failures"]
+SHEETS = [
+    "headline",
+    "benchmark",
+    "primary",
+    "contextual",
+    "base_detail",
+    "base_only",
+    "distribution",
+    "differences",
+    "failures",
+]
 SHEETS += ["colour_shift", "diagnostics", "learning_rates", "published", "probe", "repeats", "data"]
 TABLES = [f"{name}.{suffix}" for name in SHEETS for suffix in ("csv", "md", "tex")]
 CHARTED = ["runtime", "training_cost"]

@@ -35,9 +35,7 @@ rule train_rival:
         gpu=GPUS,
     params:
         **sections("seed", "scales", "runtime", "vae"),
-        train=lambda wildcards: (
-            SHARED_TRAIN if TRAINED[wildcards.model].method in OTHERS else config["train"]
-        ),
+        train=lambda wildcards: (SHARED_TRAIN if TRAINED[wildcards.model].method in OTHERS else config["train"]),
         method=lambda wildcards: METHODS.get(TRAINED[wildcards.model].method),
         work=".cache/rivals",
     script:
