@@ -123,6 +123,18 @@ def test_a_report_of_another_run_is_not_put_into_a_card(study, fsr, tmp_path):
     assert code == 1 and "is of another train than" in error and error.count("\n") == 1
 
 
+def test_a_study_measured_on_another_set_later_is_the_same_run(study, fsr, tmp_path):
+    sidecar = study / "train/provenance.json"
+    provenance = json.loads(sidecar.read_text())
+    provenance["params"]["data"]["test"] = ["Set5"]
+    sidecar.write_text(json.dumps(provenance))
+    assert fsr("publish", study, "-o", tmp_path / "out")[0] == 0
+    provenance["params"]["data"]["train"] = ["BSDS500"]
+    sidecar.write_text(json.dumps(provenance))
+    code, _, error = fsr("publish", study, "-o", tmp_path / "other")
+    assert code == 1 and "is of another data.train than" in error
+
+
 def test_publishing_to_the_hub_uploads_what_a_folder_would_hold(study, fsr, hub_in, tmp_path):
     code, _, error = fsr("publish", study, "--repo", "owner/fsr")
     assert code == 1 and "--base-vae" in error, "others do not have this machine's folder"
