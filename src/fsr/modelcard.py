@@ -24,11 +24,8 @@ CARD = "README.md"
 UNMEASURED = "Nothing was measured: no results of a study lie beside it."
 RANKED = "psnr"  # the metric by which the card says what is better
 
-TRAINING = ("seed", "scales", "vae", "latents", "train")  # what, with the sets that are learned from, tells a field's run
-LEARNED = ("train", "validation", "exclude")
-    ("seed", "scales", "vae", "latents", "train"),
-    ("train", "validation", "exclude"),
-)  # what a field's run is told by
+# What tells a field's run. Of the sets, those it learned from: a study measured on others later trains nothing again.
+TRAINING, LEARNED = ("seed", "scales", "vae", "latents", "train"), ("train", "validation", "exclude")
 TEMPLATE = """---
 {{ card_data }}
 ---
@@ -148,7 +145,6 @@ def _primary(study: Path) -> pd.DataFrame | None:
     if not (report / "tables/primary.csv").is_file():
         return None
     made, trained = read_sidecar(report / SIDECAR)["params"], read_sidecar(study / "train" / SIDECAR)["params"]
-    # Of the sets, those that are learned from: a study may be measured on others later, and trains nothing again.
     other = [key for key in TRAINING if made[key] != trained[key]]
     other += [f"data.{key}" for key in LEARNED if made["data"][key] != trained["data"][key]]
     if other:
