@@ -158,7 +158,7 @@ def test_code_reruns_what_runs_it(made):
     clone = copied(made, made.with_name("code"))
     for module, changed, rules in (
         ("cli/app.py", set(), set()),
-        ("selection.py", {"probe"}, {"select_cut", "train_field"}),
+        ("selection.py", {"probe", "report"}, {"select_cut", "train_field", "build_report"}),
     ):
         file = clone / "src/fsr" / module
         file.write_text(file.read_text() + "\n# a comment\n")
