@@ -36,6 +36,11 @@ def test_the_spread_is_over_the_seeds_of_a_row_and_of_rows_that_were_repeated_on
     assert frame.loc[("fsr", "x_H_rec"), "mean"] == pytest.approx(28.0833333)
 
 
+def test_a_repeat_alone_has_no_spread():
+    alone = summary(("lua_time_seed1", "x_H_rec", "psnr", 20.0))
+    assert repeats_frame(alone, ROWS).empty
+
+
 def test_a_line_per_row_says_every_seed_s_number_and_a_dash_where_there_is_none():
     (sheet,) = repeats_chapter(MEASURED, ROWS, {"A": "A"}).sheets
     (line,) = sheet.rows

@@ -78,7 +78,8 @@ def groups(params: Params, cut: str) -> dict[str, dict[str, str]]:
     known, found = rival_rows(params.rivals), {}
     for name in params.benchmark.upscalers:
         method = params.rivals.methods.get(known[name].method) if name in known else None
-        if isinstance(method, OtherField) and method.group and known[name].seed is None:
+        comparable = name in known and known[name].budget == "steps" and known[name].seed is None
+        if isinstance(method, OtherField) and method.group and comparable:
             found.setdefault(method.group, {})[name] = cut if method.cut == "best" else method.cut
     for members in found.values():
         if cut not in members.values():

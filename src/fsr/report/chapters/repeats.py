@@ -39,6 +39,8 @@ def repeats_frame(summary: pd.DataFrame, rows: Rows) -> pd.DataFrame:
     lines = []
     for place, seeds in part.groupby([*KEYS, "upscaler", "target", "metric"], sort=False):
         means = list(seeds["mean"])
+        if len(means) < 2:  # a repeat whose first run was not measured has no spread
+            continue
         told = " ".join(f"{mean:.8g}" for mean in means)
         lines.append((*place, len(means), told, sum(means) / len(means), max(means) - min(means)))
     return pd.DataFrame(lines, columns=[*KEYS, "upscaler", "target", "metric", "seeds", "means", "mean", "spread"])
