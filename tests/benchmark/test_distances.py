@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fsr.benchmark.distribution import RowFeatures, tabulate_distributions
-from fsr.benchmark.features import Extractor, reference_features
+from fsr.benchmark.features import Extractor, join_features, reference_features
 from fsr.config import Params
 from fsr.files import write_json
 from fsr.images import read_image
@@ -122,3 +122,28 @@ def test_a_set_with_one_image_smaller_than_a_patch_has_no_patches(study, tmp_pat
     extractor.write(tmp_path)
     found = load_file(tmp_path / "fsr.safetensors")
     assert {name: len(values) for name, values in found.items()} == {f"{NET}.images": 3}
+
+
+def test_features_of_parts_join_to_those_of_the_set(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsr.benchmark.features.load_clip", lambda *_: lambda image, prompt: float(len(prompt)))
+    images(tmp_path / "set", 3)
+    (tmp_path / "set/prompts").mkdir()
+    (tmp_path / "set/prompts/2.txt").write_text("a cat")
+    Image.new("RGB", (48, 24)).save(tmp_path / "set/small.png")
+    files, params = sorted((tmp_path / "set").glob("*.png")), study(clip="local")
+
+    def extracted(folder, part):
+        extractor = Extractor(params, "cpu")
+        for file in part:
+            extractor.add("fsr", file, read_image(file))
+        (tmp_path / folder).mkdir()
+        extractor.write(tmp_path / folder)
+        return tmp_path / folder
+
+    for name, whole in (("large", files[:3]), ("mixed", files)):
+        extracted(name, whole)
+        parts = [extracted(f"{name}{start}-{end}", whole[start:end]) for start, end in ((0, 1), (1, 1), (1, 9))]
+        join_features(parts, tmp_path / f"{name}_joined")
+        joined, one = (load_file(tmp_path / folder / "fsr.safetensors") for folder in (f"{name}_joined", name))
+        assert list(joined) == list(one)
+        assert all(torch.equal(joined[key], one[key]) for key in one)

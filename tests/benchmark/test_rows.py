@@ -1,5 +1,6 @@
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 
 from fsr.benchmark import RowFiles, benchmark_rows, join_rows
+from fsr.benchmark.rows import share
 from fsr.config import Params
 from fsr.files import sha256_of_file, write_json
 from fsr.flow.field import build_field
@@ -229,8 +231,9 @@ def test_any_number_of_shards_gives_the_same_bytes(values, photos, autoencoder, 
     run(values, photos, autoencoder, tmp_path / "many", **study, shards=shards)
     assert files_below(tmp_path / "many/images") == files_below(tmp_path / "one/images")
     assert (tmp_path / "many/t.csv").read_bytes() == (tmp_path / "one/t.csv").read_bytes()
-    made = [len(set(column(tmp_path / f"many/{shard}/t.csv", "upscaler"))) for shard in range(shards)]
-    assert made == [len(ROWS[shard::shards]) for shard in range(shards)], "the rows are shared out"
+    made = [column(tmp_path / f"many/{shard}/t.csv", "image") for shard in range(shards)]
+    assert sum(map(len, made)) == len(column(tmp_path / "one/t.csv", "image"))
+    assert [set(images) for images in made if images] == [{"0"}, {"1"}], "the images are shared out, each to one"
 
 
 def test_any_number_of_shards_tells_why_a_set_is_not_available(values, absent, autoencoder, tmp_path):
@@ -241,9 +244,18 @@ def test_any_number_of_shards_tells_why_a_set_is_not_available(values, absent, a
 
 def test_shards_of_other_rows_are_not_joined(values, photos, autoencoder, tmp_path):
     run(values, photos, autoencoder, tmp_path, shards=2)
-    half = [files_in(tmp_path / "0")]
-    with pytest.raises(ValueError, match="differ from benchmark.upscalers in decoded_bicubic, .*; delete them"):
-        join_rows(validated(Params, values, "test"), half, files_in(tmp_path / "joined"))
+    values["benchmark"]["upscalers"] = [name for name in ROWS if name != "fsr_euler4"]
+    shards = [files_in(tmp_path / str(shard)) for shard in range(2)]
+    with pytest.raises(ValueError, match="differ from benchmark.upscalers in fsr_euler4; delete them"):
+        join_rows(validated(Params, values, "test"), shards, files_in(tmp_path / "joined"))
+
+
+def test_what_is_encoded_together_stays_in_one_share(values):
+    values["benchmark"] |= {"batch": 3, "shards": 2}
+    params, images = validated(Params, values, "test"), [Path(f"{number}.png") for number in range(8)]
+    shares = [share(images, shard, params) for shard in range(2)]
+    assert [*shares[0], *shares[1]] == images
+    assert [len(each) for each in shares] == [3, 5]
 
 
 def test_one_field_is_measured_at_each_of_its_scales(values, autoencoder, tmp_path):

@@ -98,7 +98,7 @@ def column(browser, table, index) -> list[str]:
 
 def test_a_column_head_sorts_by_click_and_by_key(browser, slider):
     keys = pytest.importorskip("selenium.webdriver").Keys
-    table = browser.find_element("css selector", "#primary table")
+    table = browser.find_element("xpath", "//*[@id='primary']//table[.//th[.='PSNR (dB)']]")
     heads = table.find_elements("css selector", "thead th")
     index = [head.text for head in heads].index("PSNR (dB)")
     before = column(browser, table, index)

@@ -2,7 +2,7 @@
 
 BENCHMARK = f"{RESULTS}/benchmark"
 PICTURES = f"{RESULTS}/pictures/{access([name for _, name in MEASURED])}"  # whole test images, as the rows have them
-ROW_SHARDS = min(PARAMS.benchmark.shards, len(PARAMS.benchmark.upscalers))
+ROW_SHARDS = PARAMS.benchmark.shards
 MEASURING = {key: value for key, value in config["benchmark"].items() if key not in ("runtime", "bootstrap")}
 SHARD = f"{BENCHMARK}/shards/{{mode}}x{{scale}}/{{set}}/{{shard}}-of-{{shards}}"
 MEASURED_WITH = {

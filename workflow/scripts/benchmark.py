@@ -1,4 +1,4 @@
-"""Measure one shard of the rows on one test set."""
+"""Measure every row on one share of a test set."""
 
 from pathlib import Path
 

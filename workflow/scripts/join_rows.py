@@ -1,4 +1,4 @@
-"""Put the shards of one test set's rows together."""
+"""Put the shares of one test set together."""
 
 from pathlib import Path
 

@@ -1,9 +1,12 @@
 """Features of a row's images for distances between distributions, and of the reference sets they are compared with."""
 
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fsr.checkpoint import save_tensors
@@ -61,6 +64,20 @@ class Extractor:
             kept = {name: parts for name, parts in found.items() if not (self.small and name.endswith(".patches"))}
             tensors = {name: torch.cat(parts) for name, parts in kept.items()}
             save_tensors(folder / f"{row}.safetensors", tensors, {})
+
+
+def join_features(shards: Sequence[Path], folder: Path) -> None:
+    """Write the features of a set, of folders that `Extractor.write` filled with those of its parts, in their order.
+
+    Where one part has no patches, the set has none, as `Extractor.write` has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in dict.fromkeys(file.name for shard in shards for file in sorted(shard.glob("*.safetensors"))):
+        parts = [load_file(shard / name) for shard in shards if (shard / name).is_file()]
+        names = dict.fromkeys(chain.from_iterable(parts))
+        found = {key: [part[key] for part in parts if key in part] for key in names}
+        kept = [key for key, each in found.items() if not key.endswith(".patches") or len(each) == len(parts)]
+        save_tensors(folder / name, {key: torch.cat(found[key]) for key in kept}, {})
 
 
 def loaded_nets(params: Params, device: str) -> list[FeatureNet]:

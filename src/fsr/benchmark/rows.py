@@ -1,14 +1,15 @@
 """Every row through the same images, autoencoder and protocols; a long-form CSV per scale and test set.
 
 A set is measured paired, each image being the high resolution of its own low one; and, where data.base_only names it,
-base-only, its images enlarged as they are. The rows of a set may be measured by several independent jobs (shards):
-which job measures a row changes nothing in it.
+base-only, its images enlarged as they are. The images of a set may be shared out to several independent jobs (shards):
+which job measures an image changes nothing in its numbers.
 """
 
 import csv
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.benchmark.cells import Cell, measure, targets_of
-from fsr.benchmark.features import Extractor
+from fsr.benchmark.features import Extractor, join_features
 from fsr.config import Params
 from fsr.config.rows import CEILING
 from fsr.datasets import manifest_files
@@ -53,11 +54,11 @@ def benchmark_rows(
     rivals: Mapping[str, Upscaler] | None = None,
     paired: bool = True,
 ) -> None:
-    """Measure every `benchmark.shards`-th row of `benchmark.upscalers`, from the `shard`-th on, on one set at `scale`.
+    """Measure every row of `benchmark.upscalers` on the `shard`-th of `benchmark.shards` shares of a set, at `scale`.
 
     Each row is measured under every protocol of `benchmark.protocols`; its pictures, where `report.gallery` names it,
-    and its features, where distributions are asked for, are of the first. The first shard also writes the pictures that
-    are of no row, `hr` and `lr`, and, of a set that is not available, the reason.
+    and its features, where distributions are asked for, are of the first. Of a set that is not available the first
+    shard writes the reason.
 
     Args:
         rivals: rows of methods of others, by name (`fsr.upscalers.rival_upscalers`).
@@ -69,27 +70,25 @@ def benchmark_rows(
         FileNotFoundError: an image or a metric that is required is missing.
     """
     manifest, protocols = read_json(dataset_manifest), [PROTOCOLS[name] for name in params.benchmark.protocols]
-    name, cells, first = manifest["name"], [], shard == 0
-    names = [row for row in params.benchmark.upscalers[shard :: params.benchmark.shards] if paired or row != CEILING]
-    upscalers = build_upscalers(names, field, params.seed, rivals)
+    name, cells = manifest["name"], []
+    upscalers = build_upscalers(_rows(params, paired), field, params.seed, rivals)
     for folder in (files.pictures, files.features):
         folder.mkdir(parents=True, exist_ok=True)
     if not manifest.get("available", True):
-        absent = [Cell(protocol.name, scale, name, reason=manifest["reason"]) for protocol in protocols if first]
+        absent = [Cell(protocol.name, scale, name, reason=manifest["reason"]) for protocol in protocols if shard == 0]
         write_csv(files.cells, [asdict(cell) for cell in absent])
         return
     device = params.runtime.device
     perceptual = load_perceptual(params.benchmark.perceptual, device, params.benchmark.dtype)
     extractor = Extractor(params, device)
     images, what = manifest_files(dataset_manifest), "benchmark" if paired else "base-only"
-    images = images if paired else images[: params.benchmark.base_only_images]
+    images = share(images if paired else images[: params.benchmark.base_only_images], shard, params)
     with progress_bar(f"{what} x{scale} {name}", len(images) * len(protocols) * len(upscalers)) as advance:
         for image, protocol, sample in prepared(images, protocols, scale, autoencoder, params, paired):
             shown = protocol is protocols[0]
             kept = (*params.report.gallery, *TARGET_ROWS) if shown else ()
             targets = targets_of(sample, protocol, perceptual)
-            if first:
-                write_pictures(files.pictures, image.stem, {"hr": sample.x_H, "lr": sample.x_L}, kept)
+            write_pictures(files.pictures, image.stem, {"hr": sample.x_H, "lr": sample.x_L}, kept)
             for upscaler in upscalers:
                 rendering, f_H = render(upscaler, sample, params)
                 place = (protocol.name, scale, name, image.stem, upscaler.name)
@@ -103,6 +102,14 @@ def benchmark_rows(
     extractor.write(files.features)
 
 
+def share(images: Sequence[Path], shard: int, params: Params) -> list[Path]:
+    """The `shard`-th of `benchmark.shards` parts of a set, in order; what is encoded together stays together."""
+    batch, shards = params.benchmark.batch, params.benchmark.shards
+    batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+    first, end = (len(batches) * number // shards for number in (shard, shard + 1))
+    return list(chain.from_iterable(batches[first:end]))
+
+
 def join_rows(params: Params, shards: Sequence[RowFiles], joined: RowFiles, paired: bool = True) -> None:
     """Write the cells, pictures and features of all shards of a set as one job would have written them.
 
@@ -110,28 +117,24 @@ def join_rows(params: Params, shards: Sequence[RowFiles], joined: RowFiles, pair
         ValueError: the shards do not hold the rows of `benchmark.upscalers`.
     """
     cells = [cell for shard in shards for cell in _read_cells(shard.cells)]
-    wanted = (name for name in params.benchmark.upscalers if paired or name != CEILING)
-    rows = {name: position for position, name in enumerate(wanted)}
     measured = {cell["upscaler"] for cell in cells} - {""}
-    if measured and measured != set(rows):
-        folder, differing = shards[0].cells.parents[1], ", ".join(sorted(measured ^ set(rows)))
+    if measured and measured != set(_rows(params, paired)):
+        folder, differing = shards[0].cells.parents[1], ", ".join(sorted(measured ^ set(_rows(params, paired))))
         raise ValueError(f"the shards in {folder} differ from benchmark.upscalers in {differing}; delete them")
-    rendered = {key: position for position, key in enumerate(dict.fromkeys(map(_sample_of, cells)))}
-    cells.sort(key=lambda cell: (rendered[_sample_of(cell)], rows.get(cell["upscaler"], 0)))
     write_csv(joined.cells, cells)
-    for folder in ("pictures", "features"):
-        getattr(joined, folder).mkdir(parents=True, exist_ok=True)
-        for shard in shards:
-            shutil.copytree(getattr(shard, folder), getattr(joined, folder), dirs_exist_ok=True)
+    joined.pictures.mkdir(parents=True, exist_ok=True)
+    for shard in shards:
+        shutil.copytree(shard.pictures, joined.pictures, dirs_exist_ok=True)
+    join_features([shard.features for shard in shards], joined.features)
+
+
+def _rows(params: Params, paired: bool) -> list[str]:
+    return [row for row in params.benchmark.upscalers if paired or row != CEILING]
 
 
 def _read_cells(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
-
-
-def _sample_of(cell: dict[str, str]) -> tuple[str, str]:
-    return cell["image"], cell["protocol"]
 
 
 def prepared(

@@ -53,7 +53,7 @@ class Benchmark(Section):
     dtype: Dtype = Field(description="float32 for numbers to publish")
     batch: Positive = Field(description="images of one size that are encoded and decoded at once")
     shards: Positive = Field(
-        description="independent jobs a set's rows are measured in; any number gives the same table"
+        description="independent jobs a set's images are shared out to; any number gives the same table"
     )
     base_only_images: Positive | None = Field(
         description="of each set of data.base_only, by name the first so many; null for all"
