@@ -34,6 +34,7 @@ def test_every_row_the_study_may_have_has_a_name_and_no_other(rivals):
         ("lua_small_time", "LUA small, same time", "method", True),
         ("lua", "LUA", "method", False),
         ("lsrna_steps_matched", "LSRNA, same steps, means matched", "method", False),
+        ("lsrna_time_ensemble", "LSRNA, same time, self-ensemble", "method", False),
         ("swinir", "SwinIR", "method", False),
         (
             "lsrna_time_noised",

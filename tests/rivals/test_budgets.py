@@ -106,6 +106,7 @@ def test_only_what_the_rows_need_is_trained():
 
     assert trained() == []
     assert trained("lsrna_time_matched", "lsrna_time", "lua_steps") == ["lsrna_time", "lua_steps"]
+    assert trained("fsr_ensemble", "lua_time_ensemble") == ["lua_time"]
     assert set(rival_rows(params.rivals)) >= {"lsrna_steps_noised", "lua_time"}
 
 

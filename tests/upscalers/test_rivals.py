@@ -21,6 +21,7 @@ def study(values, tmp_path) -> Params:
     methods["compact"] = {"kind": "pixel", "weights": str(tmp_path / "compact.safetensors"), "source": "decoded"}
     methods["compact"]["tile"] = None
     rows = ["lua_steps", "lua_time", "lsrna_steps", "lsrna_steps_matched", "lsrna_steps_noised", "public", "compact"]
+    rows += ["lsrna_steps_ensemble", "compact_ensemble"]
     values["benchmark"]["upscalers"] = [*values["benchmark"]["upscalers"], *rows[1:2], *rows[4:]]
     params = validated(Params, values, "test")
     assert set(rows) <= set(params.benchmark.upscalers)

@@ -15,9 +15,11 @@ BICUBIC_AT = {f"feature_bicubic_f{number}": f"f{number}" for number in range(1, 
 FIXED = (
     "bicubic",
     "decoded_bicubic",
+    "decoded_bicubic_ensemble",
     "latent_bicubic",
     "feature_bicubic",
     "fsr",
+    "fsr_ensemble",
     "fsr_euler2",
     "fsr_euler4",
     "fsr_heun4",
@@ -42,7 +44,7 @@ FIELD_ONLY = {
 }
 FIELD_ONLY |= {"pixel_loss_every", "feature_tile", "hours", "processes", "checkpoint_field"}
 PICTURES = ("hr", "lr")  # shown beside the rows, so no row can have these names
-After = Literal["", "matched", "noised"]
+After = Literal["", "ensemble", "matched", "noised"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class RivalRow:
     Attributes:
         method: its name in `rivals.methods`, or fsr, of which there are rows with other seeds.
         budget: what its training had in common with fsr's; None where nothing is trained here.
-        after: what is done to its latent before it is decoded: nothing, matched means of channels, or added noise.
+        after: what is done beyond training: nothing; a mean over the eight views of the image (ensemble); or to its
+            latent before it is decoded, matched means of channels or added noise.
         seed: the one it was trained with; None for the study's own.
     """
 
@@ -102,7 +105,7 @@ def is_trained(method: Rival) -> bool:
 
 
 def _rows_of(name: str, method: Rival, seeds: Sequence[int]) -> Iterator[RivalRow]:
-    afters: tuple[After, ...] = ("", "matched", "noised") if isinstance(method, Lsrna) else ("",)
+    afters: tuple[After, ...] = ("", "ensemble", *(("matched", "noised") if isinstance(method, Lsrna) else ()))
     if is_trained(method):
         yield from (RivalRow(name, *rest) for rest in product(get_args(Budget), afters, (None, *seeds)))
     else:

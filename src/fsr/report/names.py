@@ -42,9 +42,11 @@ Rows = Mapping[str, Row]
 FIXED_ROWS = {
     "bicubic": Row("bicubic (pixels)", "method"),
     "decoded_bicubic": Row("decoded bicubic", "method"),
+    "decoded_bicubic_ensemble": Row("decoded bicubic, self-ensemble", "method"),
     "latent_bicubic": Row("latent bicubic", "method"),
     "feature_bicubic": Row("feature bicubic", "method"),
     "fsr": Row("FSR one-step", "method"),
+    "fsr_ensemble": Row("FSR one-step, self-ensemble", "method"),
     "fsr_euler2": Row("FSR Euler 2", "diagnostic", of=FSR),
     "fsr_euler4": Row("FSR Euler 4", "diagnostic", of=FSR),
     "fsr_heun4": Row("FSR Heun 4", "diagnostic", of=FSR),
@@ -59,6 +61,7 @@ FIXED_ROWS = {
 PROPER = {"fsr": "FSR", "lua": "LUA", "lsrna": "LSRNA", "swinir": "SwinIR", "hat": "HAT", "span": "SPAN",
           "esrgan": "ESRGAN", "realesrgan": "Real-ESRGAN", "rcan": "RCAN", "edsr": "EDSR"}  # fmt: skip
 BUDGETS = {"steps": "same steps", "time": "same time"}
+AFTERS = {"ensemble": "self-ensemble", "matched": "means matched"}
 NOISED = "with RNA noise (before re-denoising, not an output)"
 
 
@@ -72,14 +75,12 @@ def _rival(row: RivalRow, rivals: Rivals) -> Row:
     if row.seed is not None:
         first = FIXED_ROWS[FSR] if row.method == FSR else _rival(replace(row, seed=None), rivals)
         return replace(first, label=f"{first.label}, seed {row.seed}", kind="repeat", of=row.repeats, trained=False)
-    label = ", ".join(filter(None, (method_label(row.method), BUDGETS.get(row.budget, ""))))
+    label = ", ".join(filter(None, (method_label(row.method), BUDGETS.get(row.budget), AFTERS.get(row.after))))
     if isinstance(rivals.methods[row.method], OtherField):
         return Row(label, "variant", of=FSR)
     if row.after == "noised":
         return Row(f"{label} {NOISED}", "diagnostic", of=row.model, rival=row.method)
-    if row.after == "matched":
-        return Row(f"{label}, means matched", "method", rival=row.method)
-    return Row(label, "method", rival=row.method, trained=row.budget is not None)
+    return Row(label, "method", rival=row.method, trained=row.budget is not None and not row.after)
 
 
 def method_label(method: str) -> str:

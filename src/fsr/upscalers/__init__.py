@@ -1,6 +1,7 @@
 """Every row of the tables, behind one protocol."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from spandrel import ImageModelDescriptor
@@ -13,6 +14,7 @@ from fsr.config.rows import BICUBIC_AT, FSR, RivalRow, rival_rows
 from fsr.flow.field import VectorField, load_field
 from fsr.rivals import LsrnaNetwork, LuaNetwork, load_lsrna, load_lua, load_rival
 from fsr.upscalers.base import Capabilities, Clock, Rendering, Sample, Stage, Upscaler, encode_together, untimed
+from fsr.upscalers.ensemble import Ensemble
 from fsr.upscalers.fsr import Fsr, diagnostics
 from fsr.upscalers.interpolation import Bicubic, DecodedBicubic, FeatureBicubic, LatentBicubic, VaeRoundtrip
 from fsr.upscalers.latent import Lsrna, Lua
@@ -55,9 +57,11 @@ def known_upscalers(field: VectorField, seed: int = 0) -> dict[str, Upscaler]:
     rows: list[Upscaler] = [
         Bicubic(),
         DecodedBicubic(),
+        Ensemble(DecodedBicubic(), "decoded_bicubic_ensemble"),
         LatentBicubic(),
         FeatureBicubic(cut),
         Fsr(field),
+        Ensemble(Fsr(field), "fsr_ensemble"),
         *(Fsr(field, solver, eta, seed, name) for name, (solver, eta) in diagnostics().items()),
         *(FeatureBicubic(other, name) for name, other in BICUBIC_AT.items()),
         VaeRoundtrip(),
@@ -118,6 +122,8 @@ def _network(row: RivalRow, params: Params, folders: Mapping[str, Path], autoenc
 
 
 def _upscaler(row: RivalRow, network: Network, params: Params) -> Upscaler:
+    if row.after == "ensemble":
+        return Ensemble(_upscaler(replace(row, after=""), network, params), row.name)
     if isinstance(network, VectorField):
         return Fsr(network, name=row.name)
     method = params.rivals.methods[row.method]
