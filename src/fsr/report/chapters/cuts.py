@@ -56,7 +56,8 @@ def cuts_chapter(
             fields = [trained for name, at in members.items() if (trained := _trained(name, at, cut, here))]
             if len({field.cut for field in fields}) < 2:
                 continue
-            sheets.append(_sheet(group, fields, scores, _milliseconds(runtime, scale), rows, scale, params))
+            told = f"Fields of {group}; {where(scale, params.benchmark.protocols[0])}"
+            sheets.append(_sheet(told, fields, scores, _milliseconds(runtime, scale), rows))
             ranks += _ranks(group, fields, scores, scale)
             frames += [_line(group, field, scores, scale, name) for field in fields for name in field.psnr]
     if not sheets:
@@ -107,9 +108,8 @@ def _milliseconds(runtime: pd.DataFrame, scale: int) -> dict[str, float]:
 
 
 def _sheet(
-    group: str, fields: Sequence[Trained], scores: pd.DataFrame, taken: Mapping[str, float], rows: Rows, scale: int,
-    params: Params,
-) -> Sheet:  # fmt: skip
+    caption: str, fields: Sequence[Trained], scores: pd.DataFrame, taken: Mapping[str, float], rows: Rows
+) -> Sheet:
     sets = list(fields[0].psnr)
     best = max(fields, key=lambda field: field.mean)
     body = []
@@ -121,8 +121,7 @@ def _sheet(
         body.append((Cell(field.cut), Cell(rows[field.upscaler].label), *cells, mean, duration, *map(Cell, told)))
     columns = ("cut", "field", *(f"{name} (dB)" for name in sets), "mean (dB)", "inference (ms)",
                *(f"{label} score" for label in SCORES.values()))  # fmt: skip
-    told = f"Fields of {group}; {where(scale, params.benchmark.protocols[0])}"
-    return Sheet(told, columns, tuple(body), ("field",))
+    return Sheet(caption, columns, tuple(body), ("field",))
 
 
 def _gain(psnr: float, gain: float) -> Cell:
