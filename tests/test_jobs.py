@@ -16,7 +16,7 @@ from small_fields import moving_field, noise
 
 from fsr.files import read_json
 from fsr.formats import Encoding
-from fsr.images import read_image, write_image
+from fsr.images import VIEWS, read_image, turned, turned_back, write_image
 from fsr.jobs import Bar, Job, decode_files, plan_jobs, plan_latents, upscale_files, watched
 from fsr.jobs.latents import read_latent, unpacked
 from fsr.pipeline import ImagePipeline
@@ -465,3 +465,19 @@ def test_a_records_settings_are_all_that_decides_an_output(batch, enlarge, tmp_p
     batch(picture(tmp_path / "a.png"))
     settings = read_json(tmp_path / "out/.fsr/a.png.json")["settings"]
     assert settings == {"scale": 2, "model": enlarge.identity, "format": "keep", "quality": None}
+
+
+def test_an_ensemble_is_the_mean_over_views_and_another_output(batch, enlarge, tmp_path):
+    source, told = picture(tmp_path / "a.png", 8, 16), []
+    assert batch(source)[0].status == "done"
+    assert "with other settings" in batch(source, ensemble=True)[0].reason
+    in_strips = replace(enlarge, tiling=Tiling(rows=8))
+    (outcome,) = batch(source, pipeline=in_strips, ensemble=True, overwrite=True, progress=told.append)
+    assert (outcome.status, outcome.size) == ("done", (32, 16))
+    image = read_image(source)
+    views = [turned_back(enlarge(turned(image, *view)), *view) for view in VIEWS]
+    mean = torch.stack(views).mean(dim=0).clamp(0, 1)
+    assert not torch.allclose(mean, views[0].clamp(0, 1), atol=2 / 255)
+    assert torch.allclose(read_image(tmp_path / "out/a.png"), mean, atol=0.51 / 255)
+    assert told == sorted(told) and len(told) > 8 and told[-1] == pytest.approx(1)
+    assert batch(source, ensemble=True)[0].status == "skipped"

@@ -3,7 +3,9 @@
 Images are float32 in [0, 1], shaped (B, 3, H, W), at every boundary of the project.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from fsr.files import write_atomically
 from fsr.layouts import SUFFIXES
+
+VIEWS = tuple(product((False, True), range(4)))  # mirrored or not, quarter turns; the first is the image itself
 
 
 def list_images(folder: Path | str) -> list[Path]:
@@ -147,3 +151,27 @@ RESAMPLINGS = {
 def enlarge_features(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Latents or decoder features enlarged to `size` (H, W): torch's bicubic, a = -0.75, no antialiasing (method)."""
     return F.interpolate(features, size=size, mode="bicubic", align_corners=False)
+
+
+def turned(image: Tensor, mirrored: bool, turns: int) -> Tensor:
+    """An image (B, C, H, W), mirrored from left to right or not, then turned by quarters."""
+    return (image.flip(-1) if mirrored else image).rot90(turns, (-2, -1))
+
+
+def turned_back(image: Tensor, mirrored: bool, turns: int) -> Tensor:
+    """The image of which `turned` made this one."""
+    image = image.rot90(-turns, (-2, -1))
+    return image.flip(-1) if mirrored else image
+
+
+def self_ensemble(enlarge: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """The mean of what `enlarge` makes of the eight views of an image, each turned back.
+
+    Source: Timofte, Rothe and Van Gool 2016, "Seven ways to improve example-based single image super resolution" (arXiv
+    1511.02228), where it is called enhanced prediction.
+    """
+    first, *others = VIEWS
+    total = enlarge(turned(image, *first))
+    for view in others:
+        total = total + turned_back(enlarge(turned(image, *view)), *view)
+    return total / len(VIEWS)

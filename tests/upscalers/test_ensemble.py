@@ -7,9 +7,10 @@ import torch
 
 from fsr.config import Params
 from fsr.flow.field import build_field
+from fsr.images import VIEWS, turned, turned_back
 from fsr.sections import validated
 from fsr.upscalers import Capabilities, Rendering, Sample, build_upscalers
-from fsr.upscalers.ensemble import VIEWS, Ensemble, turned, turned_back
+from fsr.upscalers.ensemble import Ensemble
 
 
 @dataclass

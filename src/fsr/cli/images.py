@@ -46,6 +46,9 @@ def upscale(
     scale: Scale = None,
     vae: VaePath = None,
     vae_class: VaeClass = "AutoencoderKL",
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="The mean over eight turned and mirrored views: truer, in 8x the time.")
+    ] = False,
     tile: Tile = "auto",
     memory: Memory = None,
     format_: Annotated[Format, typer.Option("--format", help="Of the results; keep: as the input.")] = Format.keep,
@@ -69,7 +72,7 @@ def upscale(
         pipeline = pipeline_of(model, vae, vae_class, scale, tile, memory, device, dtype.value, threads)
     encoding = Encoding(format_.value, quality)
     with Bar(f"upscale x{pipeline.scale}", len(jobs)) as bar:
-        outcomes = upscale_files(pipeline, jobs, output, encoding, overwrite, bar.within)
+        outcomes = upscale_files(pipeline, jobs, output, encoding, overwrite, bar.within, ensemble)
         failed = _told(outcomes, bar, tile if json_ else None)
     _end(failed, len(jobs), "images")
 
