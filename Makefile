@@ -32,15 +32,17 @@ tiny: $(VENV)/.installed
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) all --configfile experiments/smoke.yaml
 
-# The readers' copy of a study's tables and charts, which git keeps; photographs of test sets only where they are the embedded ones.
+# The readers' copy of a study's tables and charts, which git keeps. Photographs only of sets that may be given to others;
+# tables of single images of the other sets are megabytes, which the study makes again.
 STUDY ?= taef2
 PUBLISHED = results/$(STUDY)/published
+PUBLIC = $(wildcard results/$(STUDY)/pictures/public)
 published:
 	rm -rf $(PUBLISHED) && mkdir -p $(PUBLISHED)/figures
 	cp -r results/$(STUDY)/report/machine results/$(STUDY)/report/tables $(PUBLISHED)
-	cp $(addprefix results/$(STUDY)/report/figures/,$(if $(filter embedded,$(STUDY)),*,psnr*.png training.png probe.png)) $(PUBLISHED)/figures
+	cp $(addprefix results/$(STUDY)/report/figures/,$(if $(PUBLIC),*,psnr*.png training.png probe.png)) $(PUBLISHED)/figures
 	cp results/$(STUDY)/report/provenance.json $(PUBLISHED)
-	$(if $(filter-out embedded,$(STUDY)),rm $(PUBLISHED)/tables/per_image*.csv) # megabytes, which the study makes again
+	$(if $(PUBLIC),,rm $(PUBLISHED)/tables/per_image*.csv)
 	$(if $(filter taef2,$(STUDY)),$(BIN)/fsr publish results/$(STUDY) -o $(PUBLISHED)/field)
 
 # The generated parts of README.md and docs/, and the field that the package carries, from the embedded study's results.
