@@ -58,7 +58,9 @@ RUNTIME = pd.DataFrame(
 
 def test_a_group_holds_its_fields_in_the_order_of_cuts_and_the_study_s_own_for_its_cut(params):
     assert groups(params, "f4") == {"one size": {"fsr_two_steps": "f2", "fsr_three_steps": "f3", "fsr": "f4"}}
-    timed = params.benchmark.model_copy(update={"upscalers": [*params.benchmark.upscalers, "fsr_three_time"]})
+    timed = params.benchmark.model_copy(
+        update={"upscalers": [*params.benchmark.upscalers, "fsr_three_time", "fsr_three_steps_ensemble"]}
+    )
     assert groups(params.model_copy(update={"benchmark": timed}), "f4") == groups(params, "f4"), "equal steps only"
     assert groups(params, "f3") == {"one size": {"fsr_two_steps": "f2", "fsr_three_steps": "f3"}}
 

@@ -118,8 +118,9 @@ def join_rows(params: Params, shards: Sequence[RowFiles], joined: RowFiles, pair
     """
     cells = [cell for shard in shards for cell in _read_cells(shard.cells)]
     measured = {cell["upscaler"] for cell in cells} - {""}
-    if measured and measured != set(_rows(params, paired)):
-        folder, differing = shards[0].cells.parents[1], ", ".join(sorted(measured ^ set(_rows(params, paired))))
+    differing = ", ".join(sorted(measured ^ set(_rows(params, paired)))) if measured else ""
+    if differing:
+        folder = shards[0].cells.parents[1]
         raise ValueError(f"the shards in {folder} differ from benchmark.upscalers in {differing}; delete them")
     write_csv(joined.cells, cells)
     joined.pictures.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fsr.config import OtherField, Params
-from fsr.config.rows import BICUBIC_AT, FSR, rival_rows
+from fsr.config.rows import BICUBIC_AT, FSR, RivalRow, rival_rows
 from fsr.report.columns import Column
 from fsr.report.names import PRIMARY, Rows, times
 from fsr.report.sheets import EMPTY, Cell, Chapter, Sheet, number, where
@@ -79,7 +79,7 @@ def groups(params: Params, cut: str) -> dict[str, dict[str, str]]:
     known, found = rival_rows(params.rivals), {}
     for name in params.benchmark.upscalers:
         method = params.rivals.methods.get(known[name].method) if name in known else None
-        comparable = name in known and known[name].budget == "steps" and known[name].seed is None
+        comparable = name in known and known[name] == RivalRow(known[name].method, "steps")
         if isinstance(method, OtherField) and method.group and comparable:
             found.setdefault(method.group, {})[name] = cut if method.cut == "best" else method.cut
     for members in found.values():
