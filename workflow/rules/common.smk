@@ -13,6 +13,10 @@ wildcard_constraints:
     cut=r"f[1-5]",
 
 
+# Jobs keep freed memory for their next tensor; glibc would hand each large one back (benchmarks/allocation.py).
+os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 40))
+
 REGISTRY = read_registry(ROOT / "data/datasets.csv")
 
 
