@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from fsr.allocation import KEPT
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.autoencoders.taef2 import Taef2
 from fsr.benchmark.cells import measure, targets_of
@@ -31,7 +32,6 @@ from fsr.metrics.protocol import PROTOCOLS
 from fsr.upscalers import Fsr
 
 ROOT = Path(__file__).parents[1]
-KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 WAYS = {"given back": {}, "kept": KEPT}
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+from fsr.allocation import KEPT
 from fsr.datasets import locate, lookup, read_registry
 from fsr.files import read_json
 from fsr.provenance import module_sources
@@ -13,9 +14,7 @@ wildcard_constraints:
     cut=r"f[1-5]",
 
 
-# Jobs keep freed memory for their next tensor; glibc would hand each large one back (benchmarks/allocation.py).
-os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 40))
+os.environ.update(KEPT | os.environ)  # of every job; what it brings: benchmarks/allocation.py
 
 REGISTRY = read_registry(ROOT / "data/datasets.csv")
 
