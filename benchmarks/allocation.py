@@ -11,7 +11,6 @@ at cut f4, with random weights: values do not matter to the time.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 
 import torch
+from shared import Peak
 
 from fsr.allocation import KEPT
 from fsr.autoencoders import FrozenAutoencoder
@@ -44,7 +44,7 @@ def measured(side: int, dtype: str) -> dict[str, float]:
     autoencoder = FrozenAutoencoder(Taef2().to(memory_format=torch.channels_last))
     row, protocol = Fsr(build_field(params, "f4", autoencoder).eval()), PROTOCOLS["strict"]
     perceptual = load_perceptual(params.benchmark.perceptual, "cpu", dtype)
-    seconds = {}
+    seconds, peak = {}, Peak()
     for _ in range(2):  # the first warms up
         sample, started = protocol.sample(torch.rand(1, 3, side, side), autoencoder, 2), time.perf_counter()
         rendering, f_H = render(row, sample, params)
@@ -55,8 +55,7 @@ def measured(side: int, dtype: str) -> dict[str, float]:
         started = time.perf_counter()
         list(measure(rendering, f_H, sample, targets, protocol, perceptual))
         seconds["metrics"] = time.perf_counter() - started
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return seconds | {"all": sum(seconds.values()), "peak GiB": usage.ru_maxrss / 2**20}
+    return seconds | {"all": sum(seconds.values()), "peak GiB": peak.reached() / 2**30}
 
 
 def compare(side: int, rounds: int, dtype: str) -> dict[str, dict[str, float]]:

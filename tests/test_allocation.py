@@ -30,6 +30,4 @@ def faults(environment: dict[str, str]) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other allocators")
 def test_blocks_after_the_first_find_their_pages():
-    pages = BLOCK // os.sysconf("SC_PAGESIZE")
-    assert faults({}) > 10 * pages
-    assert faults(KEPT) < 2 * pages
+    assert 10 * faults(KEPT) < faults({})  # of whatever size the system's pages are
