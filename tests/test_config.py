@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -18,6 +19,18 @@ def test_the_default_and_every_experiment_are_valid(root):
         values = yaml.safe_load((root / "params.yaml").read_text())
         merge(values, yaml.safe_load(experiment.read_text()))
         assert validated(Params, values, experiment.name).experiment == experiment.stem
+
+
+def test_an_experiment_is_valid_as_its_head_says_to_run_it(root):
+    runs = 0
+    for experiment in (root / "experiments").glob("*.yaml"):
+        for files in re.findall(r"--configfile(( experiments/\w+\.yaml)+)", experiment.read_text()):
+            values = yaml.safe_load((root / "params.yaml").read_text())
+            for file in files[0].split():
+                merge(values, yaml.safe_load((root / file).read_text()))
+            assert validated(Params, values, files[0]).experiment == experiment.stem
+            runs += 1
+    assert runs >= 9
 
 
 @pytest.mark.parametrize("name", ["taef2", "flux"])
