@@ -1,6 +1,7 @@
 """Small real models and images shared by the tests."""
 
 import copy
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def _fresh_process_state():
     torch.set_num_threads(1)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Ctrl-C reaches what tests interrupt, also where a shell that runs the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
