@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fsr.allocation import give_back
 from fsr.autoencoders import FrozenAutoencoder
 from fsr.benchmark.cells import Cell, measure, targets_of
 from fsr.benchmark.features import Extractor, join_features
@@ -98,6 +99,7 @@ def benchmark_rows(
                 if shown:
                     extractor.add(upscaler.name, image, protocol.output(rendering.image.float()))
                 advance(f"{image.stem} {protocol.name} {upscaler.name}")
+            give_back()
     write_csv(files.cells, [asdict(cell) for cell in cells])
     extractor.write(files.features)
 
