@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that several processes (make test) end at about the same time."""
-    items.sort(key=lambda item: item.path.name != "test_study.py")
+    """Whole studies first, so that several processes (make test) end at about the same time."""
+    items.sort(key=lambda item: item.path.parent.name != "study")
 
 
 @pytest.fixture(autouse=True)

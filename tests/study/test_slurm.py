@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_study import change, new_study, snakemake
+from commands import change, new_study, snakemake
 
 plugin = pytest.importorskip("snakemake_executor_plugin_slurm", reason="needs the extra slurm")
 
@@ -167,13 +167,16 @@ def rule_of(job: dict[str, str]) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file of the cache and the probe that names no time."""
-    files = [*folder.glob("data/latents/public/tiny/*.*"), *folder.glob("results/tiny/probe/*.png")]
+    """Every file of the cache and the probe that names no time and no commit."""
+    files = [*folder.glob("data/latents/public/tiny/*.safetensors"), *folder.glob("results/tiny/probe/*.png")]
+    files += [folder / "data/latents/public/tiny" / name for name in ("definition.json", "manifest.json")]
     files += [folder / "results/tiny/probe" / name for name in ("probe.csv", "selected_cut.json")]
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def require_slurm() -> None:
+@pytest.fixture(scope="module")
+def _slurm() -> None:
+    """Skip where there is none."""
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name, path=PATH)]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: apt-get install munge slurmctld slurmd slurm-client")
@@ -182,23 +185,19 @@ def require_slurm() -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(root, tmp_path_factory) -> SimpleNamespace:
-    """The tiny study up to its probe, once here and once on Slurm, where encoding asks for a GPU."""
-    require_slurm()
+def ran(_slurm, root, made, tmp_path_factory) -> SimpleNamespace:
+    """The tiny study up to its probe, as it was made here and on Slurm, in two shards of which each asks for a GPU."""
     base = tmp_path_factory.mktemp("slurm")
-    here = new_study(root, base / "here")
-    change(here, lambda values: values["latents"].update(shards=2))
-    assert snakemake(root, here, "data").returncode == 0
-    there = Path(shutil.copytree(here, base / "there"))
-    made = snakemake(root, here, "--cores", "2", "probe")
-    assert made.returncode == 0, made.stdout + made.stderr
+    there = new_study(base / "there")
+    change(there, lambda values: values["latents"].update(shards=2))
+    snakemake(there, "data")
     arguments = ("--set-resources", "encode_shard:gpu=1", "--", "probe")
     asked = declared(root, there, *arguments)
     with cluster(base / "cluster") as environment:
         output = on_slurm(root, there, *arguments, environment=environment)
         logs = "".join(log.read_text() for log in there.glob(".snakemake/slurm_logs/**/*.log"))
         assert output.returncode == 0, output.stdout + output.stderr + logs
-        return SimpleNamespace(here=here, there=there, asked=asked, jobs=records(environment))
+        return SimpleNamespace(here=made, there=there, asked=asked, jobs=records(environment))
 
 
 def test_every_rule_ran_as_a_job_of_its_own(ran):
@@ -223,7 +222,7 @@ def test_slurm_makes_the_bytes_this_machine_makes(ran):
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", False), ("cuda", True)])
 def test_a_rule_that_computes_on_the_device_asks_slurm_for_it(root, tmp_path, device, gpus):
-    folder = new_study(root, tmp_path)
+    folder = new_study(tmp_path)
     many = {"device": device, "threads": 3}
     change(folder, lambda values: (values["runtime"].update(many), values["train"].update(processes=2)))
     asked = {rule: flags(job) for rule, job in declared(root, folder, "all").items()}

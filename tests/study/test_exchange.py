@@ -4,106 +4,48 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-import test_study
+from commands import STAGES, WEIGHTS, call, change, commit, copy, planned, stages, started, wait_for, weights
 from exchange import changes, private_sets
 from PIL import Image
-from test_study import change
 
 from fsr.datasets import read_registry
 
-ENVIRONMENT = os.environ | {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "A tester"), ("EMAIL", "tester@example.org"))
-}
 UP_TO_DATE = "Data and pipelines are up to date."
-AFTER_TRAIN = ["train", "rivals", "benchmark", "report"]
-
-
-def call(folder: Path, *command: str, fails: bool = False) -> str:
-    """What a command says."""
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
-    assert bool(run.returncode) == fails, f"{command}\n{run.stdout}{run.stderr}"
-    return run.stdout + run.stderr
 
 
 def exchange(folder: Path, name: str, fails: bool = False) -> str:
     return call(folder, "python", "workflow/exchange.py", name, fails=fails)
 
 
-def stages(said: str, how: str) -> list[str]:
-    """Stages of which `dvc repro` said so, in order."""
-    return [line.split("'")[1] for line in said.splitlines() if line.startswith(how) or f"' {how}" in line]
+def test_what_dvc_made_is_made_for_both(copied):
+    assert (copied / "results/tiny/report/index.html").is_file()
+    assert UP_TO_DATE in call(copied, "dvc", "repro")
+    assert planned(copied) == set()
+    assert not call(copied, "git", "status", "--porcelain"), "git has what DVC notes, and ignores the rest"
 
 
-def planned(folder: Path) -> set[str]:
-    """Rules that Snakemake would run in a clone."""
-    return test_study.planned(folder, folder)
-
-
-def commit(folder: Path) -> None:
-    call(folder, "git", "add", "--all")
-    call(folder, "git", "commit", "--quiet", "--message", "as it is")
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "results/tiny/train/model/diffusion_pytorch_model.safetensors").read_bytes()
-
-
-def copied(folder: Path, place: Path) -> Path:
-    """A copy of a clone with all that it holds, a cache and times included."""
-    return Path(shutil.copytree(folder, place, symlinks=True))
-
-
-@pytest.fixture(scope="module")
-def made(root, tmp_path_factory) -> Path:
-    """The tiny study as `dvc repro` makes it in a clean clone, committed. Its reproduction is in repro.log."""
-    clone = tmp_path_factory.mktemp("exchange") / "made"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file() and not name.startswith("results/"):
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, clone / name)
-    shutil.copy(root / "tests/tiny/params.yaml", clone)
-    call(clone, "git", "init", "--quiet")
-    commit(clone)
-    said = call(clone, "dvc", "repro")
-    assert stages(said, "Running stage") == ["data", "latents", "probe", *AFTER_TRAIN]
-    commit(clone)
-    return clone
-
-
-def test_what_dvc_made_is_made_for_both(made):
-    assert (made / "results/tiny/report/index.html").is_file()
-    assert UP_TO_DATE in call(made, "dvc", "repro")
-    assert planned(made) == set()
-    assert not call(made, "git", "status", "--porcelain"), "git has what DVC notes, and ignores the rest"
-
-
-def test_dvc_shows_numbers_and_curves(made):
-    shown = json.loads(call(made, "dvc", "metrics", "show", "--json"))
+def test_dvc_shows_numbers_and_curves(copied):
+    shown = json.loads(call(copied, "dvc", "metrics", "show", "--json"))
     metrics = shown[""]["data"]["results/tiny/metrics.json"]["data"]
     assert metrics["strict"]["x2"]["EmbeddedTiny"]["fsr"]["psnr"] > 10
     assert metrics["train"]["validation_psnr"] > 10
-    plots = json.loads(call(made, "dvc", "plots", "show", "--json"))["data"]
+    plots = json.loads(call(copied, "dvc", "plots", "show", "--json"))["data"]
     points = {name: plots[name][0]["content"]["data"]["values"] for name in ("loss", "validation", "probe")}
-    assert len(points["loss"]) == len((made / "results/tiny/train/log.csv").read_text().splitlines()) - 1
+    assert len(points["loss"]) == len((copied / "results/tiny/train/log.csv").read_text().splitlines()) - 1
     assert {point["cut"] for point in points["probe"]} == {"f3", "f5"}
     assert any(name.endswith("zooms.png") for name in plots)
 
 
 @pytest.fixture(scope="module")
 def tried(made) -> Path:
-    """`made` after an experiment with a key of `train` changed, by name in its folder, and one in the queue."""
-    clone = copied(made, made.with_name("tried"))
-    said = call(clone, "dvc", "exp", "run", "--name", "longer", "--set-param", "train.steps=8")
-    assert stages(said, "Running stage") == AFTER_TRAIN
-    assert stages(said, "didn't change") == ["data", "latents", "probe"]
+    """`made` after an experiment with a key of `train` changed, by name in its folder: not to be changed either."""
+    clone = copy(made, made.with_name("tried"))
+    said = call(clone, "dvc", "exp", "run", "--name", "faster", "--set-param", "train.lr=0.002")
+    assert stages(said, "Running stage") == STAGES[3:]
+    assert stages(said, "didn't change") == STAGES[:3]
     return clone
 
 
@@ -113,8 +55,8 @@ def test_a_key_of_train_trains_and_changed_back_brings_the_old_results_back(made
     changed = json.loads(call(tried, "dvc", "metrics", "diff", "--json"))["results/tiny/metrics.json"]
     assert changed["strict.x2.EmbeddedTiny.fsr.psnr"]["diff"]
     assert "strict.x2.EmbeddedTiny.bicubic.psnr" not in changed
-    clone = copied(tried, made.with_name("back"))
-    change(clone, lambda values: values["train"].update(steps=6))
+    clone = copy(tried, made.with_name("back"))
+    change(clone, lambda values: values["train"].update(lr=0.001))
     said = call(clone, "dvc", "repro")
     assert stages(said, "is cached") == ["train", "rivals", "benchmark"]
     assert stages(said, "Running stage") == ["report"]
@@ -124,12 +66,21 @@ def test_a_key_of_train_trains_and_changed_back_brings_the_old_results_back(made
     assert "train_field" in planned(clone), "and goes on to see changes"
 
 
+def test_a_key_the_rivals_do_not_read_leaves_them_as_they_were(made, tried):
+    """Their jobs ran, and found their checkpoints finished."""
+    for model in ("lua_steps", "lsrna_steps"):
+        file = f"results/tiny/rivals/{model}/model/{WEIGHTS}"
+        assert (tried / file).read_bytes() == (made / file).read_bytes()
+    runs = [{place.name for place in (clone / ".cache/rivals").iterdir()} for clone in (made, tried)]
+    assert runs[0] == runs[1], "no run was begun"
+
+
 def test_an_experiment_waits_in_the_queue_and_both_are_shown(tried):
-    clone = copied(tried, tried.with_name("queued"))
+    clone = copy(tried, tried.with_name("queued"))
     call(clone, "dvc", "exp", "run", "--queue", "--name", "zooms", "--set-param", "report.zooms=2")
     call(clone, "dvc", "exp", "run", "--run-all")
     rows = call(clone, "dvc", "exp", "show", "--csv").splitlines()
-    assert {"longer", "zooms"} <= {row.split(",")[0] for row in rows}
+    assert {"faster", "zooms"} <= {row.split(",")[0] for row in rows}
     zooms = next(row for row in rows if row.startswith("zooms,"))
     assert "Success" in zooms
     header = rows[next(index for index, row in enumerate(rows) if row.startswith("Experiment,"))]
@@ -138,7 +89,7 @@ def test_an_experiment_waits_in_the_queue_and_both_are_shown(tried):
 
 
 def test_an_experiment_of_another_name_has_a_folder_of_its_own(made):
-    clone = copied(made, made.with_name("named"))
+    clone = copy(made, made.with_name("named"))
     change(clone, lambda values: values.update(experiment="wide"))
     said = json.loads(call(clone, "dvc", "status", "--json"))
     outs = {path for entries in said.values() for entry in entries for path in entry.get("changed outs", {})}
@@ -147,7 +98,7 @@ def test_an_experiment_of_another_name_has_a_folder_of_its_own(made):
 
 
 def test_a_key_of_report_trains_nothing(made):
-    clone = copied(made, made.with_name("report"))
+    clone = copy(made, made.with_name("report"))
     change(clone, lambda values: values["report"].update(zooms=2))
     status = json.loads(call(clone, "dvc", "status", "--json"))
     assert set(status) == {"report"}
@@ -155,7 +106,7 @@ def test_a_key_of_report_trains_nothing(made):
 
 
 def test_code_reruns_what_runs_it(made):
-    clone = copied(made, made.with_name("code"))
+    clone = copy(made, made.with_name("code"))
     for module, changed, rules in (
         ("cli/app.py", set(), set()),
         ("selection.py", {"probe", "report"}, {"select_cut", "train_field", "build_report"}),
@@ -170,7 +121,7 @@ def test_code_reruns_what_runs_it(made):
 
 def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
     """The whole way of a result: made without DVC, put into it, given to others, used by them."""
-    clone = copied(made, made.with_name("adopted"))
+    clone = copy(made, made.with_name("adopted"))
     change(clone, lambda values: values["report"].update(zooms=2))
     call(clone, "snakemake", "--cores", "1", "all")
     assert set(json.loads(call(clone, "dvc", "status", "--json"))) == {"report"}
@@ -204,7 +155,7 @@ def test_plain_snakemake_is_adopted_pushed_and_pulled(made, tmp_path):
 
 
 def test_what_differs_from_the_lock_is_named_and_not_settled(made):
-    clone = copied(made, made.with_name("differs"))
+    clone = copy(made, made.with_name("differs"))
     (clone / "results/tiny/train/log.csv").write_text("step\n")
     (clone / "data/raw/private/mine.png").write_bytes(b"an image")
     said = exchange(clone, "settle", fails=True)
@@ -214,7 +165,7 @@ def test_what_differs_from_the_lock_is_named_and_not_settled(made):
 
 
 def test_there_is_nothing_to_pull_without_a_lock_or_a_remote(made):
-    clone = copied(made, made.with_name("nothing"))
+    clone = copy(made, made.with_name("nothing"))
     assert "error: no remote is known to pull from; dvc remote add --default" in exchange(clone, "pull", fails=True)
     (clone / "dvc.lock").unlink()
     assert "error: there is no dvc.lock" in exchange(clone, "pull", fails=True)
@@ -222,7 +173,7 @@ def test_there_is_nothing_to_pull_without_a_lock_or_a_remote(made):
 
 def test_a_set_that_may_not_be_given_to_others_is_not_pushed(made, tmp_path):
     """Set5, say, tested on: by itself it stays here; where it would not, nothing is pushed."""
-    clone = copied(made, made.with_name("private"))
+    clone = copy(made, made.with_name("private"))
     registry = read_registry(clone / "data/datasets.csv")
     place = clone / "data/raw/private/Set5"
     place.mkdir()
@@ -282,18 +233,18 @@ def test_what_dvc_status_says_in_its_several_ways():
 
 def test_two_at_once_are_refused_and_lose_nothing(made, tmp_path):
     """DVC empties a stage's folders before it runs: not while Snakemake is at work there; nor the other way round."""
-    clone = copied(made, made.with_name("busy"))
+    clone = copy(made, made.with_name("busy"))
     change(clone, lambda values: values["report"].update(zooms=2))
-    with start(clone, "snakemake", "--cores", "1", "all", log=tmp_path / "snakemake.log") as process:
-        wait_for(lambda: list((clone / ".snakemake/locks").glob("*.output.lock")))
-        wait_for(lambda: "snakemake" in read(clone / ".dvc/tmp/rwlock"))
+    log = tmp_path / "snakemake.log"
+    with started(clone, "snakemake", "--cores", "1", "all", log=log) as process:
+        wait_for(lambda: "rule build_report:" in log.read_text())
+        os.killpg(process.pid, signal.SIGSTOP)  # at work for as long as the others take to come and go
         said = call(clone, "dvc", "repro", fails=True)
         assert "is busy, it is being blocked by:" in said
         assert f"(PID {process.pid}): snakemake" in said
         again = call(clone, "snakemake", "--cores", "1", "all", fails=True)
         assert "cannot be locked" in again
         assert "Traceback" not in again
-        os.killpg(process.pid, signal.SIGKILL)
     assert weights(clone) == weights(made)
     call(clone, "snakemake", "--unlock")
     # As DVC holds it before and after the jobs of a stage, when Snakemake itself holds nothing.
@@ -303,29 +254,13 @@ def test_two_at_once_are_refused_and_lose_nothing(made, tmp_path):
     assert f"(PID {os.getpid()}): dvc repro" in said
     assert "Traceback" not in said
     (clone / ".dvc/tmp/rwlock").unlink()
-    with start(clone, "dvc", "repro", log=tmp_path / "dvc.log") as process:
+    with started(clone, "dvc", "repro", log=tmp_path / "dvc.log") as process:
         wait_for(lambda: list((clone / ".snakemake/locks").glob("*.output.lock")))
+        os.killpg(process.pid, signal.SIGSTOP)
         assert "cannot be locked" in call(clone, "snakemake", "--cores", "1", "all", fails=True)
         said = call(clone, "dvc", "repro", fails=True)
         assert "is busy, it is being blocked by:" in said or "Unable to acquire lock" in said
+        os.killpg(process.pid, signal.SIGCONT)
         process.wait()
     assert process.returncode == 0, (tmp_path / "dvc.log").read_text()
     assert planned(clone) == set()
-
-
-def start(folder: Path, *command: str, log: Path) -> subprocess.Popen:
-    """A command that runs in a session of its own, to be killed with all that it started."""
-    with log.open("w") as output:
-        run = {"stdout": output, "stderr": subprocess.STDOUT, "env": ENVIRONMENT, "start_new_session": True}
-        return subprocess.Popen(command, cwd=folder, **run)
-
-
-def read(file: Path) -> str:
-    return file.read_text() if file.is_file() else ""
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
