@@ -233,3 +233,11 @@ def test_a_rule_that_computes_on_the_device_asks_slurm_for_it(root, tmp_path, de
     assert asked["probe_cut"]["threads"] == 3
     assert asked["train_field"]["runtime"] > asked["probe_cut"]["runtime"] > 0
     assert all(flag["mem_mb"] >= 1000 for flag in asked.values())
+
+
+def test_a_set_enlarged_as_it_is_takes_as_much_more_memory_as_it_has_pixels(root, tmp_path):
+    folder = new_study(tmp_path)
+    change(folder, lambda values: values["data"].update(base_only=["EmbeddedTiny"]))
+    tables = [f"results/tiny/benchmark/{mode}x2/EmbeddedTiny.csv" for mode in ("", "base_only/")]
+    paired, enlarged = (declared(root, folder, table)["benchmark_rows"].resources["mem_mb"] for table in tables)
+    assert enlarged == 2**2 * paired
