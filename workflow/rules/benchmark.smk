@@ -16,11 +16,6 @@ MEASURED_WITH = {
 }
 
 
-def memory_of_rows(wildcards, attempt):
-    """Memory of a job in MB: of a set enlarged as it is, outputs have `scale` squared times the pixels of paired ones."""
-    return memory(4000 * (int(wildcards.scale) ** 2 if wildcards.mode else 1), GPUS)(wildcards, attempt)
-
-
 wildcard_constraints:
     scale=r"[0-9]+",
     mode=f"({BASE_ONLY})?",

@@ -95,6 +95,11 @@ def memory(mb, gpus=0):
     return lambda wildcards, attempt: attempt * (mb + 4000 * gpus)
 
 
+def memory_of_rows(wildcards, attempt):
+    """Memory of a job in MB: of a set enlarged as it is, outputs have `scale` squared times the pixels of paired ones."""
+    return memory(4000 * (int(wildcards.scale) ** 2 if wildcards.mode else 1), GPUS)(wildcards, attempt)
+
+
 def of_every_set(pattern):
     """The pattern's files for every scale and set, paired ones first."""
     return [expand(pattern, mode=mode, set=name, scale=scale)[0] for scale in PARAMS.scales for mode, name in MEASURED]
